@@ -32,6 +32,16 @@ class OperationSettings(BaseSettings):
     api_connections: int = Field(8, ge=1, le=64, description="Connections to PostgreSQL for HTTP reads, of each kind.")
     api_cache_mb: int = Field(128, ge=1, description="Memory for answers that are kept, in MiB.")
 
+    # The mirror
+    mirror: bool = Field(
+        True, description="Whether closed days are also kept as Parquet files, from which long reads are answered."
+    )
+    mirror_url: str | None = Field(
+        None,
+        description="Where the files of the mirror go: a folder, or s3://bucket/prefix, gs://…, az://…, of this "
+        "database alone. Default: 'mirror' in data_dir.",
+    )
+
     # The mirror in ClickHouse
     clickhouse_url: SecretStr | None = Field(
         None, description="Where all bars are mirrored for wide scans: clickhouse://user:pw@host:8123/database, "

@@ -26,6 +26,8 @@ from crypto_pipeline.store.archive.rows import FILE_SCHEMAS
 from crypto_pipeline.store.columns.bars import OPTIONAL_COUNTS
 from crypto_pipeline.store.database.errors import StoreError
 
+#: Names and dtypes of the columns of a file.
+Schema = Mapping[str, pl.DataType]
 #: Approximate number of rows of a row group.
 GROUP_ROWS = 50_000
 #: The same for files that are read beside the table: eight days of 1m bars of one instrument. A day of 90 instruments
@@ -34,7 +36,7 @@ NARROW_GROUP_ROWS = 11_520
 _TEXTS = ("instrument", "source", "venue", "taker_side")
 _ADDABLE = (*VALUE_COLUMNS, "quantity")
 #: Columns with statistics, which readers filter by; for other columns they would only make the file's footer longer.
-_CHOSEN_BY = ["instrument", "open_time", "time", "recorded_at", "superseded_at"]
+_CHOSEN_BY = ["instrument", "open_time", "time", "signal_ts", "recorded_at", "superseded_at"]
 #: Integer columns with delta encoding: most rise from row to row, so differences take a tenth of the space, and less
 #: time.
 _WHOLE = ("open_time", "revision", "recorded_at", "superseded_at", *OPTIONAL_COUNTS, "time", "trade_id", "first_id",
@@ -61,7 +63,7 @@ class Tally:
 
     def add(self, frame: pl.DataFrame) -> None:
         """Count one row group."""
-        time = "time" if "time" in frame.columns else "open_time"
+        time = next(name for name in ("time", "open_time", "signal_ts") if name in frame.columns)
         self.rows += frame.height
         low, high = frame[time].min(), frame[time].max()
         assert isinstance(low, datetime)
@@ -99,13 +101,17 @@ class Tally:
 
 
 class ParquetOut(AbstractContextManager["ParquetOut", None]):
-    """A new file at ``path``, filled by ``add``. Use ``with``; only ``close`` completes the Parquet file."""
+    """A new file at ``path``, filled by ``add``. Use ``with``; only ``close`` completes the Parquet file.
 
-    def __init__(self, path: Path, kind: str) -> None:
+    ``columns``: names and dtypes (default: those of ``kind``).
+    """
+
+    def __init__(self, path: Path, kind: str, columns: Schema | None = None) -> None:
         self.path, self.kind = path, kind
         self.tally = Tally()
-        schema = pl.DataFrame(schema=FILE_SCHEMAS[kind]).to_arrow().schema
-        names = list(FILE_SCHEMAS[kind])
+        columns = columns or FILE_SCHEMAS[kind]
+        schema = pl.DataFrame(schema=columns).to_arrow().schema
+        names = list(columns)
         self._writer = pq.ParquetWriter(
             path,
             schema,
@@ -130,8 +136,10 @@ class ParquetOut(AbstractContextManager["ParquetOut", None]):
         self.close()
 
 
-def row_groups(path: Path, kind: str, first: int = 0, step: int = 1) -> Iterator[pl.DataFrame]:
-    """Every ``step``-th row group of a file from the ``first`` on, in the kind's schema."""
+def row_groups(
+    path: Path, kind: str, first: int = 0, step: int = 1, columns: Schema | None = None
+) -> Iterator[pl.DataFrame]:
+    """Every ``step``-th row group of a file from the ``first`` on, in the kind's schema (or ``columns``)."""
     with pq.ParquetFile(path) as file:
         for number in range(first, file.num_row_groups, step):
             frame = pl.from_arrow(file.read_row_group(number, use_threads=False))
@@ -139,16 +147,23 @@ def row_groups(path: Path, kind: str, first: int = 0, step: int = 1) -> Iterator
             # a file that is older than a column gets nulls in it
             yield frame.select(
                 pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype).alias(name)
-                for name, dtype in FILE_SCHEMAS[kind].items()
+                for name, dtype in (columns or FILE_SCHEMAS[kind]).items()
             )
 
 
-def verify(path: Path, kind: str, digest: str, expected: Tally | None = None, rows: int | None = None) -> Tally:
+def verify(
+    path: Path,
+    kind: str,
+    digest: str,
+    expected: Tally | None = None,
+    rows: int | None = None,
+    columns: Schema | None = None,
+) -> Tally:
     """Read a whole file again and compare it with its SHA-256, figures and number of rows. Raises StoreError."""
     found = sha256(path)
     if found != digest:
         raise StoreError(f"archive file {path.name} is damaged: its SHA-256 is {found}, not {digest}")
-    tally = _tally(path, kind)
+    tally = _tally(path, kind, columns)
     problem = expected.difference(tally) if expected is not None else None
     if problem is None and rows is not None and rows != tally.rows:
         problem = f"{tally.rows:,} rows instead of {rows:,}"
@@ -157,12 +172,12 @@ def verify(path: Path, kind: str, digest: str, expected: Tally | None = None, ro
     return tally
 
 
-def _tally(path: Path, kind: str) -> Tally:
+def _tally(path: Path, kind: str, columns: Schema | None) -> Tally:
     """The figures of a whole file, computed by two threads."""
 
     def some(first: int) -> list[Tally]:
         found = []
-        for frame in row_groups(path, kind, first, 2):
+        for frame in row_groups(path, kind, first, 2, columns):
             found.append(Tally())
             found[-1].add(frame)
         return found

@@ -20,11 +20,10 @@ from crypto_pipeline.store.archive import catalogue, detach
 from crypto_pipeline.store.archive.archiver import Archived, Archiver
 from crypto_pipeline.store.archive.catalogue import Kind
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
-from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.exclusive import exclusively
 from crypto_pipeline.store.database.market_clock import market_now
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.sessions.pooler import direct_url
 from crypto_pipeline.store.partitions import compaction, swap, trades
 from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.compaction import Compacted
@@ -36,7 +35,6 @@ Progress = Callable[[str], None]
 #: Longest time that a month with unexplained gaps waits for healing before it is archived with the gaps.
 PATIENCE = timedelta(days=30)
 _LOCK = 0x7265746E  # "retn"
-_MOMENT = "3s"
 #: Refused bars and trades are deleted if the venue has not sent them again for this long.
 APART_KEPT = timedelta(days=90)
 _APART = ("bars_apart", "trades_apart")
@@ -268,16 +266,7 @@ class Retention:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold retention's lock for the block; the database releases it when the process ends in any way."""
-        self._connections.run(lambda connection: None)  # waits for a server that restarts
-        with connect(direct_url(self._connections.url)) as connection:
-            # the server needs a moment to notice that a holder has ended
-            connection.execute("SELECT set_config('lock_timeout', %s, false)", [_MOMENT])
-            try:
-                connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-            except psycopg.errors.LockNotAvailable:
-                raise StoreError(
-                    "another retention run is at work: wait for its end, see `crypto-pipeline status`"
-                ) from None
+        with exclusively(self._connections, _LOCK, "retention"):
             yield
 
 

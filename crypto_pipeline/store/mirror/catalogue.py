@@ -80,6 +80,17 @@ WHERE status = 'retired' AND (current_at IS NULL OR retired_at < clock_timestamp
       SELECT FROM iceberg.listed_files l WHERE l.base_url = f.base_url AND l.path = f.path))
 ORDER BY file_id
 """  # noqa: S608  (constants only)
+# Its days go to the table in the same moment.
+_CONDEMN = """
+WITH gone AS (DELETE FROM lake.days WHERE file_id = %(file)s)
+UPDATE lake.files SET status = 'retired', retired_at = clock_timestamp(), fault = %(fault)s
+WHERE file_id = %(file)s AND status = 'current'
+"""
+_PROVEN = "UPDATE lake.files SET proven_at = clock_timestamp(), suspected_at = NULL WHERE file_id = %s"
+_PATHS = "SELECT path FROM lake.files WHERE base_url = %s"
+_RETIRE_ALL = """
+UPDATE lake.files SET status = 'retired', retired_at = clock_timestamp() WHERE status <> 'retired'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +220,41 @@ def retire_empty(connection: psycopg.Connection[Any]) -> int:
 def abandon(connection: psycopg.Connection[Any]) -> None:
     """Retire files that an interrupted run was storing; readers never used them."""
     connection.execute(_ABANDON)
+
+
+def condemn(connection: psycopg.Connection[Any], file_id: int, fault: str) -> None:
+    """Take a damaged or missing file out of use: its days are read from the table, and are due."""
+    connection.execute(_CONDEMN, {"file": file_id, "fault": fault})
+
+
+def note_proven(connection: psycopg.Connection[Any], file_id: int) -> None:
+    """Record that all of a file was hashed and is as it was written."""
+    connection.execute(_PROVEN, [file_id])
+
+
+def paths(connection: psycopg.Connection[Any], base_url: str) -> set[str]:
+    """Paths of all catalogued files below a URL, in any status."""
+    return {path for (path,) in connection.execute(_PATHS, [base_url])}
+
+
+def retire_all(connection: psycopg.Connection[Any]) -> int:
+    """Take every file out of use; return their number. All reads go to the tables."""
+    connection.execute("DELETE FROM lake.days")
+    return connection.execute(_RETIRE_ALL).rowcount
+
+
+def owner(connection: psycopg.Connection[Any]) -> str:
+    """The mark of this database in the folders of its mirror."""
+    row = connection.execute("SELECT token FROM lake.owner").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def disown(connection: psycopg.Connection[Any]) -> None:
+    """Forget all files without deleting them, and become another owner: for the copy of a database."""
+    connection.execute("DELETE FROM lake.days")
+    connection.execute("DELETE FROM lake.files")
+    connection.execute("UPDATE lake.owner SET token = gen_random_uuid()::text")
 
 
 def forget(connection: psycopg.Connection[Any], file_id: int) -> None:
