@@ -5,7 +5,6 @@ Guards I7 and I10 (docs/invariants.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,23 +20,10 @@ from crypto_pipeline.store.archive.object_store import ArchiveStorage, scan_sour
 from crypto_pipeline.store.archive.rows import BAR_FILE
 from crypto_pipeline.store.mirror import catalogue
 from crypto_pipeline_tests.builders.bars import SYMBOLS, bar, frame, series
-from crypto_pipeline_tests.builders.databases import NewDatabase, emptied_store, shared_database
 
 FIRST = datetime(2025, 3, 30, tzinfo=UTC)
 #: A day after the last bar; March is not settled, then it is.
 NEXT_DAY, IN_APRIL = datetime(2025, 4, 1, 0, 30, tzinfo=UTC), datetime(2025, 4, 2, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="session")
-def mirrored_database(new_database: NewDatabase) -> Iterator[str]:
-    with shared_database(new_database, "mirrored_in_tests") as url:
-        yield url
-
-
-@pytest.fixture
-def store(mirrored_database: str) -> Iterator[Store]:
-    with emptied_store(mirrored_database) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -54,7 +40,7 @@ def mirrored(store: Store, timeframe: Timeframe = Timeframe.M1) -> pl.DataFrame:
 
 
 def stored(store: Store, until: datetime, timeframe: Timeframe = Timeframe.M1) -> pl.DataFrame:
-    return store.reader.read(SYMBOLS, timeframe, end=until, columns=list(BAR_FILE))
+    return store.reader.read(SYMBOLS, timeframe, FIRST, until, columns=list(BAR_FILE))
 
 
 def files_of(maker: MirrorMaker) -> set[str]:
