@@ -25,7 +25,7 @@ from crypto_pipeline.store.mirror.datasets import MirrorSeries
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 _LOCK = 0x6D697272  # "mirr"
 
 

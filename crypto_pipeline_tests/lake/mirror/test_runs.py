@@ -1,0 +1,60 @@
+"""The mirror as Dagster and a person run it: asset, checks and commands."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from crypto_pipeline.cli.app import app
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.operations import mirror as definitions
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive.object_store import local_path
+from crypto_pipeline.store.mirror import catalogue
+from crypto_pipeline_tests.builders.bars import add_symbols, series
+
+
+def materialize() -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [definitions.bar_mirror, definitions.mirror_files, dg.AssetSpec("coverage")],
+        resources={"database": MarketDatabase()},
+        selection=dg.AssetSelection.assets("bar_mirror"),
+        raise_on_error=True,
+    )
+
+
+def test_the_asset_makes_it_the_check_proves_it_and_commands_show_and_drop_it(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATA_DIR", str(tmp_path))
+    with Store(postgres_url) as store:
+        add_symbols(store)
+        store.bars.write(series(count=1440, start=datetime(2025, 3, 30, tzinfo=UTC)), Timeframe.M1)
+
+        result = materialize()
+        figures = result.asset_materializations_for_node("bar_mirror")[0].metadata
+        assert (figures["files"].value, figures["rows"].value, figures["left"].value) == (4, 4 * 1440, 0)
+        assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == {
+            "mirror_fresh": True,
+            "mirror_files": True,
+        }
+
+        file = store.connections.run(catalogue.find)[0]
+        path = local_path(file.url)
+        assert path is not None
+        path.unlink()
+        result = materialize()
+        found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+        assert not found["mirror_files"].passed
+        assert file.path in str(found["mirror_files"].description)
+
+    shown = json.loads(CliRunner().invoke(app, ["mirror", "status", "--json"]).stdout)
+    assert (shown["due"]["files"], [one["files"] for one in shown["series"]]) == (1, [3])
+    assert "1 files with 1,440 rows made" in CliRunner().invoke(app, ["mirror", "make"]).stdout
+    assert "5 files deleted" in CliRunner().invoke(app, ["mirror", "drop"]).stdout
