@@ -33,6 +33,7 @@ def test_the_asset_makes_it_the_check_proves_it_and_commands_show_and_drop_it(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRYPTO_PIPELINE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
     with Store(postgres_url) as store:
         add_symbols(store)
         store.bars.write(series(count=1440, start=datetime(2025, 3, 30, tzinfo=UTC)), Timeframe.M1)
