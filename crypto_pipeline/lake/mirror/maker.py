@@ -18,7 +18,7 @@ from crypto_pipeline.lake.mirror.writer import MadeFile, MirrorWriter
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
-from crypto_pipeline.store.database.exclusive import exclusively
+from crypto_pipeline.store.database.sessions.exclusive import exclusively
 from crypto_pipeline.store.mirror import catalogue, cells
 from crypto_pipeline.store.mirror.cells import DueFile, MirrorMoment
 from crypto_pipeline.store.mirror.datasets import MirrorSeries

@@ -21,9 +21,9 @@ from crypto_pipeline.store.archive.archiver import Archived, Archiver
 from crypto_pipeline.store.archive.catalogue import Kind
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.database.errors import StoreError
-from crypto_pipeline.store.database.exclusive import exclusively
 from crypto_pipeline.store.database.market_clock import market_now
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.sessions.exclusive import exclusively
 from crypto_pipeline.store.partitions import compaction, swap, trades
 from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.compaction import Compacted
