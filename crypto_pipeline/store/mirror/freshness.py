@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.mirror import catalogue
@@ -116,8 +117,8 @@ class Freshness:
         return {number: self._files[number] for number in numbers if number in self._files}
 
     def suspect(self, file_id: int) -> None:
-        """Note that a file could not be read: a check names it, and it is made again."""
-        self._connections.run(lambda connection: connection.execute(_SUSPECT, [file_id]) and None)
+        """Note that a file could not be read: a check names it, and it is made again. A replica notes nothing."""
+        self._connections.run(_suspect, file_id)
 
     def _text(self, statement: str) -> str:
         archived = ", ".join(_ARCHIVED.format(bound=bound) for bound in ("first_open", "end_open"))
@@ -128,6 +129,12 @@ class Freshness:
             "dataset": self._of.dataset, "series": self._of.series, "ids": list(numbers),
             "first": _day(first), "until": _day(until),
         }  # fmt: skip
+
+
+def _suspect(connection: psycopg.Connection[Any], file_id: int) -> None:
+    (replica,) = connection.execute("SELECT pg_is_in_recovery()").fetchone() or (True,)
+    if not replica:
+        connection.execute(_SUSPECT, [file_id])
 
 
 def _array(data: bytes | None, wire: str) -> Numbers:
