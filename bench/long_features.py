@@ -18,12 +18,11 @@ import polars as pl
 from common import database, machine, postgres, table
 
 from crypto_pipeline.features.definitions.registry import NAMES
+from crypto_pipeline.lake.mirror.maker import MirrorMaker
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
-from crypto_pipeline.store.mirror.cells import MirrorMoment
-from crypto_pipeline_tests.builders.mirror_files import mirror_features
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(minutes=15)
@@ -72,10 +71,10 @@ def main() -> None:
             store.instruments.add([Instrument.crypto(name) for name in names])
             began = time.monotonic()
             print(f"{fill(store, names, options.days):,} rows written in {time.monotonic() - began:.0f} s", flush=True)
-            moment = MirrorMoment(FIRST + timedelta(days=400), ArchiveStorage(f"{scratch}/mirror").url)
+            maker = MirrorMaker(store, ArchiveStorage(f"{scratch}/mirror"), Path(scratch, "scratch"))
             began = time.monotonic()
-            made = mirror_features(store, Path(scratch), moment)
-            size = sum(path.stat().st_size for path in made)
+            made = maker.run(FIRST + timedelta(days=400)).made
+            size = sum(one.bytes for one in made)
             print(f"{len(made)} files, {size / 2**20:,.0f} MiB, in {time.monotonic() - began:.0f} s\n", flush=True)
         end, columns = FIRST + timedelta(days=options.days), list(NAMES[:24])
         with Reader(url) as reader:

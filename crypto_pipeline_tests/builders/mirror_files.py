@@ -32,19 +32,6 @@ def mirror_bars(
     return made
 
 
-def mirror_features(store: Store, folder: Path, moment: MirrorMoment) -> list[Path]:
-    """Make the files of features that are due; return their paths."""
-    storage, run, names, made = ArchiveStorage(moment.base_url), store.connections.run, store.symbols.names(), []
-    for due in run(cells.due, MirrorSeries("features"), moment):
-        within = run(cells.within, due.span, moment)
-        chosen = [names[number] for number in within["instrument_id"].unique().to_list()]
-        frame = store.features.read(chosen, midnight(due.span.first_day), midnight(due.span.end_day))
-        path = folder / f"{secrets.token_hex(6)}.parquet"
-        frame.write_parquet(path)
-        made.append(_keep(store, storage, due.span, path, (frame.height, None), within))
-    return made
-
-
 def _make(store: Store, storage: ArchiveStorage, folder: Path, span: FileSpan, moment: MirrorMoment) -> Path:
     run, names = store.connections.run, store.symbols.names()
     within = run(cells.within, span, moment)

@@ -20,7 +20,7 @@ _DAILY_HOUR = 4
 @dg.asset(
     **OPERATIONS.arguments("iceberg"),
     kinds={"postgres", "iceberg", "parquet"},
-    deps=["bar_archive"],
+    deps=["bar_archive", "bar_mirror"],
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=54), warn_window=timedelta(hours=30)),
     check_specs=[
         dg.AssetCheckSpec(

@@ -65,15 +65,19 @@ FROM (
     FROM ({cells}) c
 ) c
 """
+# A file of which some days have left their table is made again without them, so that engines may list it as a whole.
 _DUE = """
 SELECT p.alone, p.first_day, p.end_day, count(*) AS cells, sum(p.rows)::bigint AS rows
 FROM ({placed}) p
 LEFT JOIN lake.days d ON d.dataset = %(dataset)s AND d.series = %(series)s
     AND d.instrument_id = p.instrument_id AND d.day = p.day
 LEFT JOIN lake.files f ON f.file_id = d.file_id
+LEFT JOIN (
+    SELECT file_id, sum(rows) AS rows FROM lake.days WHERE dataset = %(dataset)s AND series = %(series)s GROUP BY 1
+) used ON used.file_id = d.file_id
 WHERE p.ready AND (d.file_id IS NULL OR d.version <> p.version OR d.rows <> p.rows OR f.base_url <> %(base_url)s
     OR f.schema_version <> %(schema_version)s OR f.instrument_id IS DISTINCT FROM p.alone
-    OR f.first_day <> p.first_day OR f.end_day <> p.end_day)
+    OR f.first_day <> p.first_day OR f.end_day <> p.end_day OR f.rows <> used.rows)
 GROUP BY 1, 2, 3 ORDER BY 2 DESC, 1
 """
 _WITHIN = """

@@ -24,9 +24,12 @@ from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.stored.training import TrainingSetError, manifest_path, purged, reproduce, training_set
 from crypto_pipeline.labels.stored.update import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.lake.mirror.maker import MirrorMaker
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.archive.object_store import ArchiveStorage, scan_source
+from crypto_pipeline.store.mirror import catalogue
 from crypto_pipeline_tests.builders.label_market import START, store_market, write
 from crypto_pipeline_tests.labels.comparison import OWN, SETS
 
@@ -73,7 +76,20 @@ def revise(store: Store, bars: pl.DataFrame, symbol: str, at: datetime, **prices
     return changed
 
 
-def test_labels_wait_for_their_horizon_and_come_by_themselves(store: Store, bars: pl.DataFrame) -> None:
+def mirrored_as_stored(store: Store, folder: Path) -> None:
+    """Files of the mirror have the labels of every strategy as the tables have them (I10)."""
+    maker = MirrorMaker(store, ArchiveStorage(str(folder / "mirror")), folder / "scratch")
+    report = maker.run(END + timedelta(days=40))
+    assert report.left == 0
+    files = [file for file in store.connections.run(catalogue.find) if file.dataset == "labels"]
+    for strategy in EVERY:
+        series = f"{strategy.definition.table.strategy}/{WIDE[strategy].hash}"
+        found = pl.concat(pl.read_parquet(scan_source(file.url)) for file in files if file.series == series)
+        table = store.labels.read(strategy.definition.table, WIDE[strategy].hash, START, END)
+        assert_frame_equal(found.select(table.columns).sort("signal_ts", "instrument"), table)
+
+
+def test_labels_wait_for_their_horizon_and_come_by_themselves(store: Store, bars: pl.DataFrame, tmp_path: Path) -> None:
     for strategy in EVERY:
         horizon = timedelta(minutes=15) * WIDE[strategy].horizon
         seen = 0
@@ -88,6 +104,7 @@ def test_labels_wait_for_their_horizon_and_come_by_themselves(store: Store, bars
             outcomes = check_labels(store, strategy, {"default": WIDE[strategy]}, (START, now), (START, now), now, 1)
             assert {one.name: one.passed for one in outcomes} == dict.fromkeys(checks_of(strategy), True)
         assert make(store, strategy, everything=True).written.changed == 0
+    mirrored_as_stored(store, tmp_path)
 
 
 def test_a_revised_bar_makes_exactly_its_dependents_stale(store: Store, bars: pl.DataFrame) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import psycopg
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -131,3 +133,19 @@ def test_a_folder_belongs_to_one_database(store: Store, maker: MirrorMaker) -> N
     assert maker.drop() == 1
     assert files_of(maker) == set()
     assert [one.span.of.series for one in maker.due(NEXT_DAY)] == ["1m"]
+
+
+def test_a_file_of_which_a_day_left_its_table_is_made_again_without_it(store: Store, maker: MirrorMaker) -> None:
+    store.bars.write(series(count=48, start=FIRST, timeframe=Timeframe.H1), Timeframe.H1)
+    maker.run(IN_APRIL)
+
+    def leave(connection: psycopg.Connection[Any]) -> None:
+        where = "timeframe = '1h' AND"
+        connection.execute(f"DELETE FROM market.ohlc_data WHERE {where} open_time < %s", [FIRST + timedelta(days=1)])
+        connection.execute(f"DELETE FROM market.coverage WHERE {where} day = %s", [FIRST.date()])
+
+    store.connections.run(leave)
+    report = maker.run(IN_APRIL)
+    assert (report.gone, report.as_dict()["files"]) == (len(SYMBOLS), 1)
+    assert_frame_equal(mirrored(store, Timeframe.H1), stored(store, FIRST + timedelta(days=2), Timeframe.H1))
+    assert maker.run(IN_APRIL).made == []

@@ -10,13 +10,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from crypto_pipeline.lake.mirror.maker import MirrorMaker
 from crypto_pipeline.lake.reads import features as reads
 from crypto_pipeline.lake.reads import files
 from crypto_pipeline.lake.reads.features import feature_reads
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
-from crypto_pipeline.store.mirror.cells import MirrorMoment
-from crypto_pipeline_tests.builders.mirror_files import mirror_features
 
 FIRST = datetime(2025, 3, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -57,9 +56,8 @@ def test_closed_days_come_from_files_and_days_written_again_from_the_table(
         lambda connection: connection.execute("TRUNCATE research.ml_features, research.feature_cells") and None
     )
     write(store, FIRST, 5, 1, 1)
-    place = ArchiveStorage(str(tmp_path / "mirror")).url
-    made = mirror_features(store, tmp_path, MirrorMoment(FIRST + 40 * DAY, place))
-    assert len(made) == 6, "a file of each instrument and month"
+    report = MirrorMaker(store, ArchiveStorage(str(tmp_path / "mirror")), tmp_path / "scratch").run(FIRST + 40 * DAY)
+    assert (len(report.made), report.left) == (6, 0), "a file of each instrument and month"
 
     def same(start: datetime = FIRST, end: datetime = FIRST + 9 * DAY, columns: list[str] | None = None) -> None:
         for names in (NAMES, NAMES[1:2]):
