@@ -46,6 +46,7 @@ def test_the_wheel_has_every_file_of_the_package_and_the_schema(wheel: dict[str,
     expected = {path.relative_to(PROJECT).as_posix(): path for path in files}
     expected |= {f"crypto_pipeline/sql/{path.name}": path for path in (PROJECT / "sql").iterdir()}
     expected["crypto_pipeline/ops/dagster.yaml"] = PROJECT / "dagster.yaml"
+    expected["crypto_pipeline/ops/dagster_celery.yaml"] = PROJECT / "deploy/celery/dagster.yaml"
     of_package = {name for name in wheel if not name.partition("/")[0].endswith(".dist-info")}
     assert of_package == set(expected)
     assert all(wheel[name] == path.read_bytes() for name, path in expected.items())

@@ -23,8 +23,9 @@ from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.label_market import store_market
 
 DAYS = 24
-#: The generated market ends with the day before; its clock shows half past nine.
-TODAY = datetime(2026, 11, 21, tzinfo=UTC)
+#: The hour on the clock of the generated market, which ends with the day before; its days are those of the
+#: definitions that all tests share.
+HOUR = timedelta(hours=9.5)
 TIGHT = '{"tight": {"dca": {"fall": 0.031}, "channel": {"touches": 1}}}'
 
 
@@ -33,8 +34,12 @@ def house(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
     monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", TIGHT)
     with dg.DagsterInstance.ephemeral() as instance, Store(postgres_url) as store:
-        store.clock.learn("replay", TODAY + timedelta(hours=9.5))
+        store.clock.learn("replay", midnight() + HOUR)
         yield store, instance
+
+
+def midnight() -> datetime:
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def run(instance: dg.DagsterInstance, first: datetime, end: datetime) -> Any:
@@ -46,10 +51,11 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     house: tuple[Store, dg.DagsterInstance], history: Callable[[datetime], None]
 ) -> None:
     store, instance = house
-    today, start = TODAY, TODAY - timedelta(days=DAYS)
+    today = midnight()
+    start = today - timedelta(days=DAYS)
     history(start)
     store_market(store, DAYS, start)
-    due = days_due(store, store.clock.now())
+    due = days_due(store, today + HOUR)
     assert [(first, last) for first, last in due] == [(start.date(), (today - timedelta(days=2)).date())]
     result = run(instance, today - timedelta(days=6), today)
     assert result.success
@@ -159,7 +165,8 @@ def test_the_sensor_asks_for_what_is_due_and_then_for_nothing(
     house: tuple[Store, dg.DagsterInstance], history: Callable[[datetime], None]
 ) -> None:
     store, instance = house
-    start = TODAY - timedelta(days=7)
+    today = midnight()
+    start = today - timedelta(days=7)
     history(start)
     store_market(store, 7, start)
 
@@ -175,7 +182,7 @@ def test_the_sensor_asks_for_what_is_due_and_then_for_nothing(
     assert job.execute_in_process(instance=instance, tags=request.tags).success
     assert ask() == []
     # A bar that changes makes its days due again, and no other.
-    at = TODAY - timedelta(days=3, hours=2)
+    at = today - timedelta(days=3, hours=2)
     with psycopg.connect(store.url) as connection:
         connection.execute(
             "UPDATE market.coverage c SET data_version = nextval('market.data_version') FROM market.instruments i "

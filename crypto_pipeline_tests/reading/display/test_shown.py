@@ -134,10 +134,10 @@ def test_threads_that_begin_together_share_one_reader(
     closed: list[Reader] = []
 
     class Counted(Reader):
-        def __init__(self, url: str) -> None:
+        def __init__(self, url: str, **options: Any) -> None:
             made.append(self)
             together.wait()  # every thread makes one before any of them is kept
-            super().__init__(url)
+            super().__init__(url, **options)
 
         def close(self) -> None:
             closed.append(self)

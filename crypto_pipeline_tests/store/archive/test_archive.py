@@ -248,7 +248,7 @@ def test_a_tally_sees_any_other_value() -> None:
 
 
 def test_only_one_run_at_a_time(store: Store, retention: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crypto_pipeline.store.archive.retention._MOMENT", "100ms")
+    monkeypatch.setattr("crypto_pipeline.store.database.sessions.exclusive._MOMENT", "100ms")
     with retention().exclusive(), pytest.raises(StoreError, match="another retention run"):
         retention().run(NOW)
 

@@ -11,7 +11,7 @@ from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.mirror import catalogue, cells
 from crypto_pipeline.store.mirror.cells import MirrorMoment
 from crypto_pipeline.store.mirror.datasets import FileSpan, MirrorSeries
-from crypto_pipeline_tests.builders.bars import bar, frame, series
+from crypto_pipeline_tests.builders.bars import SYMBOLS, bar, frame, series
 
 MINUTES = MirrorSeries.of_bars(Timeframe.M1)
 FIRST = datetime(2025, 3, 30, tzinfo=UTC)
@@ -40,7 +40,7 @@ def statuses(store: Store) -> dict[str, str]:
 
 def test_days_become_months_and_a_changed_bar_makes_its_file_due(store: Store) -> None:
     store.bars.write(series(count=2 * 1440, start=FIRST), Timeframe.M1)
-    numbers = sorted(store.instruments.ids().values())
+    numbers = sorted(store.symbols.ids(SYMBOLS).values())
     first_day = FileSpan(MINUTES, None, date(2025, 3, 30), date(2025, 3, 31))
 
     assert due(store, NEXT_DAY) == [first_day], "the second day is neither complete nor a day old"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
-import tenacity
 
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
@@ -20,6 +19,7 @@ def drop_between_readers(connections: Connections, work: Callable[[psycopg.Conne
 
     ``what`` it drops is for the message. Raises StoreError when they hold them for too long.
     """
+    import tenacity  # takes longer than a small read, and who reads imports this module too
 
     def attempt(connection: psycopg.Connection[Any]) -> None:
         connection.execute("SELECT set_config('lock_timeout', %s, true)", [_MOMENT])
