@@ -47,7 +47,8 @@ def test_sizes_rows_and_forecast(filled: tuple[Settings, Store]) -> None:
     minutes = found.tables.filter(timeframe="1m").row(0, named=True)
     assert minutes["rows"] == pytest.approx(4 * 4 * 1440, rel=0.02)
     assert minutes["bytes"] >= minutes["heap_bytes"] + minutes["index_bytes"] > 2_000_000
-    assert minutes["bloat_bytes"] < 0.1 * minutes["heap_bytes"]
+    # two sessions write so many bars: PostgreSQL extends the table for each by up to 64 pages, which later rows fill
+    assert minutes["bloat_bytes"] < 0.1 * minutes["heap_bytes"] + 2 * 64 * 8192
     assert minutes["analyzed_at"] is not None
     assert "ohlc_data_pkey" in found.indexes["index"].to_list()
     # nothing is measured yet: the bars of the last days tell
