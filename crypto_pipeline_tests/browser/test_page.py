@@ -231,7 +231,9 @@ def test_the_token_is_typed_kept_in_the_tab_and_never_in_an_address(browser: Bro
             page.reload()
             read(page)
         assert all("sesame" not in address for address in asked)
-        assert [line for line in watched.errors if not line.startswith(_STATUS)] == []
+        # the rate refuses a part of what a page asks at once, its socket too; the page asks again
+        told = [line for line in watched.errors if not line.startswith(_STATUS)]
+        assert [line for line in told if not line.endswith("Unexpected response code: 429")] == []
         another = page.context.new_page()
         another.goto(guarded.url)
         another.locator("#token-text").wait_for()
