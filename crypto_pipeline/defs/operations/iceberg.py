@@ -8,7 +8,7 @@ import dagster as dg
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.check_results import check_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import LOW, is_running, tags
+from crypto_pipeline.defs.base.runs import LOW, asset_job, is_running, tags
 from crypto_pipeline.defs.base.subjects import OPERATIONS
 from crypto_pipeline.ops.housekeeping import iceberg
 from crypto_pipeline.settings import load_settings
@@ -65,11 +65,11 @@ def iceberg_tables(
     yield check_result(iceberg.CHECK, "iceberg_tables", passed=passed, severity="warning", summary=summary)
 
 
-follow_iceberg = dg.define_asset_job(
+follow_iceberg = asset_job(
     "follow_iceberg",
-    selection=dg.AssetSelection.assets(iceberg_tables),
-    tags=tags(LOW),
-    description="Lets the Iceberg tables list the files that mirror and archive have now.",
+    [iceberg_tables],
+    tags(LOW),
+    "Lets the Iceberg tables list the files that mirror and archive have now.",
 )
 
 

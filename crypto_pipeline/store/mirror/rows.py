@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 import psycopg
 
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store.archive import rows as archive_rows
 from crypto_pipeline.store.database.frames import named
 from crypto_pipeline.store.database.pool import Connections
@@ -76,11 +77,6 @@ def last_change(connection: psycopg.Connection[Any], span: FileSpan, numbers: li
         query = query.format(strategy=_checked(strategy))
     row = connection.execute(query, values).fetchone()
     return None if row is None else row[0]
-
-
-def midnight(day: date) -> datetime:
-    """The begin of a UTC day."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _checked(strategy: str) -> str:
