@@ -15,14 +15,13 @@ import polars as pl
 
 from crypto_pipeline.lake.reads.plan import Asked, FileBatch
 from crypto_pipeline.market.times import EPOCH
-from crypto_pipeline.store.archive.catalogue import sha256
 from crypto_pipeline.store.archive.object_store import local_path, scan_source
+from crypto_pipeline.store.archive.proof import HashedFiles
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.mirror.catalogue import MirrorFile
 
 DAY_MS = 86_400_000
-#: Hash of each local file that this process has read, by path, inode, size and modification time.
-_seen: dict[tuple[str, int, int, int], str] = {}
+_hashed = HashedFiles()
 
 
 class UnreadableFileError(StoreError):
@@ -193,7 +192,7 @@ def require_whole(files: Sequence[MirrorFile]) -> None:
     for file in files:
         path = local_path(file.url)
         try:
-            if path is not None and _seen.get(_key(path)) != file.sha256:
+            if path is not None and not _hashed.has(path, file.sha256):
                 unseen.append((file, path))
         except OSError as error:
             raise UnreadableFileError(f"{file.url}: {error.strerror}", file.file_id) from None
@@ -206,20 +205,14 @@ def require_whole(files: Sequence[MirrorFile]) -> None:
 
 def forget_proofs() -> None:
     """Forget all results, so that every file is hashed again before its next use, as in a new process."""
-    _seen.clear()
+    _hashed.forget()
 
 
 def _prove(one: tuple[MirrorFile, Path]) -> None:
     file, path = one
     try:
-        key, found = _key(path), sha256(path)
+        found = _hashed.read(path)
     except OSError as error:
         raise UnreadableFileError(f"{file.url}: {error.strerror}", file.file_id) from None
     if found != file.sha256:
         raise UnreadableFileError(f"{file.url} is damaged: its SHA-256 is {found}, not {file.sha256}", file.file_id)
-    _seen[key] = found
-
-
-def _key(path: Path) -> tuple[str, int, int, int]:
-    entry = path.stat()
-    return str(path), entry.st_size, entry.st_mtime_ns, entry.st_ino

@@ -24,9 +24,6 @@ from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_pat
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 
-#: Hash of each file that this process has read, by path, inode, size and modification time.
-_seen: dict[tuple[str, int, int, int], str] = {}
-
 _LAST = "SELECT archive_id, fault IS NULL, proven_at FROM ops.archive_proofs"
 _NOTE = """
 INSERT INTO ops.archive_proofs (archive_id, fault) VALUES (%s, %s)
@@ -60,13 +57,45 @@ class ArchiveProof:
     oldest: datetime | None
 
 
+class HashedFiles:
+    """The SHA-256 of each local file as it was when this process read it; another size or time is another file.
+    Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        #: By path, size, modification time and inode.
+        self._found: dict[tuple[str, int, int, int], str] = {}
+
+    def has(self, path: Path, digest: str) -> bool:
+        """Whether the file was read as it is now, and had this SHA-256. Raises OSError where it cannot be looked at."""
+        return self._found.get(_key(path)) == digest
+
+    def read(self, path: Path) -> str:
+        """Hash the whole file, and remember the result. Raises OSError where it cannot be read."""
+        key, found = _key(path), sha256(path)
+        self._found[key] = found
+        return found
+
+    def forget(self) -> None:
+        """Forget all results, so that every file is read again before its next use, as in a new process."""
+        self._found.clear()
+
+
+def _key(path: Path) -> tuple[str, int, int, int]:
+    entry = path.stat()
+    return str(path), entry.st_size, entry.st_mtime_ns, entry.st_ino
+
+
+_hashed = HashedFiles()
+
+
 def require_whole(files: Sequence[ArchiveFile]) -> None:
     """Raise DamagedFileError if a local file is damaged, FileNotFoundError if it is missing.
 
     Each file is read once per process.
     """
     unseen = [(file, path) for file in files if (path := local_path(file.url)) is not None]
-    unseen = [(file, path) for file, path in unseen if _seen.get(_key(path)) != file.sha256]
+    unseen = [(file, path) for file, path in unseen if not _hashed.has(path, file.sha256)]
     if not unseen:
         return
     with ThreadPoolExecutor(min(len(unseen), os.cpu_count() or 1), thread_name_prefix="prove") as pool:
@@ -77,21 +106,12 @@ def require_whole(files: Sequence[ArchiveFile]) -> None:
 
 def forget_proofs() -> None:
     """Forget all results, so that every file is read again before its next use, as in a new process."""
-    _seen.clear()
-
-
-def _key(path: Path) -> tuple[str, int, int, int]:
-    entry = path.stat()
-    return str(path), entry.st_size, entry.st_mtime_ns, entry.st_ino
+    _hashed.forget()
 
 
 def _fault(file: ArchiveFile, path: Path) -> str | None:
-    key = _key(path)
-    found = sha256(path)
-    if found != file.sha256:
-        return damaged(file, f"its SHA-256 is {found}, not {file.sha256}")
-    _seen[key] = found
-    return None
+    found = _hashed.read(path)
+    return None if found == file.sha256 else damaged(file, f"its SHA-256 is {found}, not {file.sha256}")
 
 
 def damaged(file: ArchiveFile, why: str) -> str:
