@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
+from functools import wraps
 from itertools import pairwise
 from typing import Any
 
@@ -52,6 +53,33 @@ def dated_schedule(name: str, job: Any, cron: str, run_key: str, description: st
         return dg.RunRequest(run_key=f"{context.scheduled_execution_time:{run_key}}")
 
     return request
+
+
+def unless_running(
+    job: Any, cron: str, description: str, name: str | None = None
+) -> Callable[[Callable[..., str | None]], dg.ScheduleDefinition]:
+    """Make a schedule in UTC, on from the start, of a function that says why ``job`` is not wanted now (None: it is).
+
+    One run at a time: while one is unfinished, the function is not asked. It has the context as its first argument, and
+    resources after it. The schedule's name is ``name``, else the function's.
+    """
+
+    def make(why_not: Callable[..., str | None]) -> dg.ScheduleDefinition:
+        @wraps(why_not)  # Dagster looks for resources among its arguments
+        def request(context: dg.ScheduleEvaluationContext, **resources: Any) -> dg.RunRequest | dg.SkipReason:
+            if is_running(context.instance, job.name):
+                return dg.SkipReason(f"{job.name} is under way")
+            why = why_not(context, **resources)
+            if why is not None:
+                return dg.SkipReason(why)
+            return dg.RunRequest(run_key=f"{job.name}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")
+
+        return dg.schedule(
+            name=name, job=job, cron_schedule=cron, execution_timezone="UTC", description=description,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )(request)  # fmt: skip
+
+    return make
 
 
 def op_job(name: str, op: dg.OpDefinition, run_tags: Mapping[str, str], description: str) -> dg.JobDefinition:

@@ -6,7 +6,7 @@ import dagster as dg
 
 from crypto_pipeline.defs.base.check_results import check_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import LOW, is_running, tags
+from crypto_pipeline.defs.base.runs import LOW, tags, unless_running
 from crypto_pipeline.defs.base.subjects import OPERATIONS
 from crypto_pipeline.ops.housekeeping import clickhouse
 from crypto_pipeline.settings import load_settings
@@ -79,33 +79,25 @@ compare_with_clickhouse = dg.define_asset_job(
 )
 
 
-def _if_wanted() -> dg.RunRequest | dg.SkipReason:
-    if clickhouse.mirror_address(load_settings()) is None:
-        return dg.SkipReason(clickhouse.NOT_WANTED)
-    return dg.RunRequest()
-
-
-@dg.schedule(
-    job=follow_in_clickhouse,
-    cron_schedule="9-59/15 * * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every 15 minutes, where a mirror in ClickHouse is wanted: brings it to the bars of now.",
+@unless_running(
+    follow_in_clickhouse,
+    "9-59/15 * * * *",
+    "Every 15 minutes, where a mirror in ClickHouse is wanted: brings it to the bars of now.",
 )
-def clickhouse_every_quarter(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+def clickhouse_every_quarter(context: dg.ScheduleEvaluationContext) -> str | None:
     """Ask for a run if there is a mirror."""
-    if is_running(context.instance, follow_in_clickhouse.name):
-        return dg.SkipReason(f"{follow_in_clickhouse.name} is under way")
-    return _if_wanted()
+    return _not_wanted()
 
 
-@dg.schedule(
-    job=compare_with_clickhouse,
-    cron_schedule="20 4 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night, where a mirror in ClickHouse is wanted: compares a part of it with the table.",
+@unless_running(
+    compare_with_clickhouse,
+    "20 4 * * *",
+    "Every night, where a mirror in ClickHouse is wanted: compares a part of it with the table.",
 )
-def clickhouse_every_night() -> dg.RunRequest | dg.SkipReason:
+def clickhouse_every_night(context: dg.ScheduleEvaluationContext) -> str | None:
     """Ask for a comparison if there is a mirror."""
-    return _if_wanted()
+    return _not_wanted()
+
+
+def _not_wanted() -> str | None:
+    return clickhouse.NOT_WANTED if clickhouse.mirror_address(load_settings()) is None else None

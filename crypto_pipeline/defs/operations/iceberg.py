@@ -8,7 +8,7 @@ import dagster as dg
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.check_results import check_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import LOW, asset_job, is_running, tags
+from crypto_pipeline.defs.base.runs import LOW, asset_job, tags, unless_running
 from crypto_pipeline.defs.base.subjects import OPERATIONS
 from crypto_pipeline.ops.housekeeping import iceberg
 from crypto_pipeline.settings import load_settings
@@ -73,27 +73,19 @@ follow_iceberg = asset_job(
 )
 
 
-@dg.schedule(
-    job=follow_iceberg,
-    cron_schedule="8-58/10 * * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every 10 minutes: lets Iceberg tables list the files of mirror and archive where some changed.",
+@unless_running(
+    follow_iceberg,
+    "8-58/10 * * * *",
+    "Every 10 minutes: lets Iceberg tables list the files of mirror and archive where some changed.",
 )
-def iceberg_every_ten_minutes(
-    context: dg.ScheduleEvaluationContext, database: MarketDatabase
-) -> dg.RunRequest | dg.SkipReason:
+def iceberg_every_ten_minutes(context: dg.ScheduleEvaluationContext, database: MarketDatabase) -> str | None:
     """Ask for a run where a file came or went, an old one is to be let go, or once a day."""
-    at = context.scheduled_execution_time
-    request = dg.RunRequest(run_key=f"{follow_iceberg.name}:{at:%Y-%m-%dT%H:%M}")
-    settings = load_settings()
-    if is_running(context.instance, follow_iceberg.name):
-        return dg.SkipReason(f"{follow_iceberg.name} is under way")
+    at, settings = context.scheduled_execution_time, load_settings()
     with database.store() as store:
         files = iceberg.to_do(store, settings) if settings.iceberg else iceberg.recorded(store)
     installed = iceberg.is_installed()
     if (files and installed) or (at.hour == _DAILY_HOUR and at.minute < 10):
-        return request
+        return None
     if not installed:
-        return dg.SkipReason("the extra iceberg is not installed")
-    return dg.SkipReason("the tables list what mirror and archive have" if settings.iceberg else "iceberg is off")
+        return "the extra iceberg is not installed"
+    return "the tables list what mirror and archive have" if settings.iceberg else "iceberg is off"

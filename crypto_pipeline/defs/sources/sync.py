@@ -7,7 +7,7 @@ import dagster as dg
 
 from crypto_pipeline.defs.bars.assets import LoggedProgress
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import HIGH, MEDIUM, is_running, op_job, tags
+from crypto_pipeline.defs.base.runs import HIGH, MEDIUM, is_running, op_job, tags, unless_running
 from crypto_pipeline.healing import HealReport, Pipeline
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.healing.sync.history import SyncReport, sync_history
@@ -73,19 +73,4 @@ def history_job(venue: str) -> dg.JobDefinition:
 
 def source_schedule(job: Any, cron: str, description: str) -> dg.ScheduleDefinition:
     """The schedule, called as ``job``, that asks for a run of it, unless one is unfinished."""
-    name = job.name
-
-    @dg.schedule(
-        name=name,
-        job=job,
-        cron_schedule=cron,
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=description,
-    )
-    def unless_running(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if is_running(context.instance, name):
-            return dg.SkipReason(f"{name} is under way")
-        return dg.RunRequest(run_key=f"{name}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")
-
-    return unless_running
+    return unless_running(job, cron, description, name=job.name)(lambda context: None)
