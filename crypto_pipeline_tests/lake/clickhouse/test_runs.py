@@ -33,7 +33,7 @@ def run() -> tuple[dg.ExecuteInProcessResult, dict[str, object]]:
 
 
 def asked() -> object:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.local_temp() as instance:
         return clickhouse.clickhouse_every_night(dg.build_schedule_context(instance, NIGHT))
 
 
