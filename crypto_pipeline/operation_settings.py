@@ -16,7 +16,7 @@ class OperationSettings(BaseSettings):
 
     # Reads from a replica
     database_read_url: SecretStr | None = Field(
-        None, description="A streaming replica of the server of database_url, from which stored bars are read (by HTTP "
+        None, description="A streaming replica of the server of database_url, from which stored rows are read (by HTTP "
         "too); what is written, leased or live stays on the primary."
     )  # fmt: skip
     database_read_lag: float = Field(

@@ -12,7 +12,7 @@ from crypto_pipeline.market.corporate_actions.factors import ADJUST
 from crypto_pipeline.market.macro.selection import PRINTS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.query import MOST_LAST, NARROW, SESSIONS
-from crypto_pipeline.reading.stocks.closures import GAP_STATES
+from crypto_pipeline.reading.series.ledger import GAP_STATES
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 
 Time = Annotated[

@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 
 from crypto_pipeline.api.operations.health import json_response, responses
 from crypto_pipeline.api.prediction_models import PredictAnswer, PredictBody, PredictionsAnswer, PredictionsQuery
+from crypto_pipeline.api.responses import age_headers, aged
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.arguments import optional
 from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store
 
 if TYPE_CHECKING:
     from crypto_pipeline.models.stored.answers import PredictionAnswers
@@ -44,10 +46,15 @@ def add_prediction_routes(app: FastAPI, reader: Reader, settings: Settings) -> N
         span = optional(query.start, "start", up=True), optional(query.end, "end", up=True)
         strategy = None if query.strategy is None else str(query.strategy)
 
-        def read() -> Any:
-            return answers().stored(symbol, strategy, *span, limit=query.limit, offset=query.offset)
+        def read(store: Store) -> Any:
+            from crypto_pipeline.models.stored.answers import stored_predictions
 
-        return json_response(await run_sync(read, limiter=limiter))
+            return stored_predictions(store, symbol, strategy, *span, limit=query.limit, offset=query.offset)
+
+        answer = await run_sync(lambda: aged(lambda: reader.from_server(read)), limiter=limiter)
+        response = json_response(answer.value)
+        response.headers.update(age_headers(answer))
+        return response
 
     @app.post("/predict", response_model=PredictAnswer, summary="What the model in use says of a row of features",
               responses=refused)  # fmt: skip

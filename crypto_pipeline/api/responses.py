@@ -5,11 +5,12 @@ A request that was answered before is not parsed again: while its body is cached
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -28,6 +29,7 @@ from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.reading.cache import CacheRequest
 from crypto_pipeline.reading.cached_reader import time_to_live
 from crypto_pipeline.reading.query import Question
+from crypto_pipeline.reading.servers.read_servers import one_server
 from crypto_pipeline.store.coordination.notifications import Series
 from crypto_pipeline.store.database.pool import Connections
 
@@ -142,16 +144,15 @@ class Responses:
         form = _form(request)
 
         def compute() -> Body:
-            frame = read()
-            link = None
+            frame, link = read(), None
             if limit is not None:
                 if frame.height > offset + limit:
                     link = _link(request, offset=str(offset + limit))
                 frame = frame.slice(offset, limit)
             return Body(formats.encode(frame, form, _head({"next": link}, "rows"), b"}", objects), link)
 
-        body = await self._run(compute)
-        return _response(RequestKey.from_scope(request.scope), form, Answer(body, datetime.now(UTC)))
+        answer = await self._run(lambda: aged(compute))
+        return _response(RequestKey.from_scope(request.scope), form, answer)
 
     async def _kept(self, request: Request, key: Hashable, asked: Question, compute: Callable[[], Body]) -> Response:
         form, request_key = _form(request), RequestKey.from_scope(request.scope)
@@ -207,6 +208,16 @@ class Responses:
         return self.reader.store.coverage.first_day(name, timeframe)
 
 
+def aged(read: Callable[[], T]) -> Answer[T]:
+    """What ``read`` gives, from one server, with the moment that it is of: a replica's is earlier than now."""
+    begun = time.monotonic()
+    with one_server() as record:
+        value = read()
+    _, known = record.known_since(0, begun)
+    as_of = datetime.now(UTC) - timedelta(seconds=time.monotonic() - known)
+    return Answer(value, as_of, record.without_primary)
+
+
 def _form(request: Request) -> Form:
     return formats.negotiate(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
 
@@ -228,19 +239,22 @@ def _link(request: Request, **changed: str) -> str:
     return f"{request.url.path}?{urlencode(query)}"
 
 
+def age_headers(answer: Answer[Any]) -> dict[str, str]:
+    """The headers that say of which moment an answer is."""
+    found = {"Age": str(int(answer.age_s)), "X-As-Of": _iso(answer.as_of)}
+    return found | {"X-Stale": "true"} if answer.stale else found
+
+
 def _response(request_key: RequestKey, form: Form, answer: Answer[Body]) -> Response:
     body = answer.value
     version = answer.version if answer.version is not None else "c"
     tag = f'"{version}-{body.crc}"'
     headers = {
         "ETag": tag,
-        "Age": str(int(answer.age_s)),
-        "X-As-Of": _iso(answer.as_of),
         "Cache-Control": "no-cache",
         "Vary": "Accept, Accept-Encoding",
+        **age_headers(answer),
     }
-    if answer.stale:
-        headers["X-Stale"] = "true"
     if body.next is not None:
         headers["Link"] = f'<{body.next}>; rel="next"'
     if body.notes:

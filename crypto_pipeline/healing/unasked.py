@@ -1,8 +1,7 @@
-"""Expected bars that nothing has asked for yet: days that a longer history made expected, or that no run came to."""
+"""Instruments of which not all history is asked for: a longer one became expected, or no run came to some days."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
@@ -11,56 +10,15 @@ import polars as pl
 from crypto_pipeline.healing import plan
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market import expected_cells
-from crypto_pipeline.market.gaps.arithmetic import subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
+from crypto_pipeline.reading.absent.unasked import unasked_spans
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.coverage.ledger import GAP_SCHEMA
 from crypto_pipeline.venues import collected_venues, settings_at
 
-#: Begin and end of a span, UTC; None: as far as bars are expected.
-Bounds = tuple[datetime | None, datetime | None]
-#: The state of such bars beside the rows of the ledger.
-UNASKED = "unasked"
-BECAUSE = "Expected, and not asked for yet: a run that fills history asks for it; `crypto-pipeline backfill` does now."
-#: A bar that has just become due is no bar that nothing asks for.
-_SETTLE = timedelta(minutes=5)
 #: The first expected day is looked for in so many days of a calendar.
 _FEW_DAYS = timedelta(days=21)
-
-
-def with_unasked(
-    store: Store, gaps: pl.DataFrame, instruments: Sequence[str], timeframes: Sequence[Timeframe], bounds: Bounds
-) -> pl.DataFrame:
-    """``gaps`` (GAP_SCHEMA), and a row for each span of expected bars that has no row of the ledger yet."""
-    first, _ = store.coverage.span()
-    if first is None:
-        return gaps
-    horizon = Horizon(first - timedelta(days=7), store.clock.now(), _SETTLE)  # weeks begin before
-    found = [
-        _unasked(store, timeframe, bounds, instruments, horizon).with_columns(
-            pl.lit(str(timeframe)).alias("timeframe"),
-            ((pl.col("end") - pl.col("start")).dt.total_milliseconds() // timeframe.milliseconds).alias("bars"),
-        )
-        for timeframe in timeframes
-    ]
-    rows = pl.concat(found)
-    if rows.is_empty():
-        return gaps
-    stated = {"state": UNASKED, "evidence": json.dumps({"because": BECAUSE, "rule": UNASKED})}
-    values = [pl.lit(stated.get(name), kind).alias(name) for name, kind in GAP_SCHEMA.items() if name not in rows]
-    typed = rows.with_columns(values).select(list(GAP_SCHEMA)).cast(dict(gaps.schema))  # type: ignore[arg-type]
-    return pl.concat([gaps, typed]).sort("instrument", "timeframe", "start")
-
-
-def _unasked(
-    store: Store, timeframe: Timeframe, bounds: Bounds, instruments: Sequence[str], horizon: Horizon
-) -> pl.DataFrame:
-    absent = plan.missing(store, timeframe, horizon.clip(timeframe, *bounds), instruments, horizon)
-    if absent.is_empty():
-        return absent
-    return subtract(absent, plan.ledger_spans(store, timeframe, plan.OPEN_UNEXPLAINED, absent))
 
 
 def without_history(
@@ -94,7 +52,7 @@ def untouched_history(store: Store, settings: Settings) -> dict[str, date]:
     found = {name: day for name, day in without_history(store, settings, [Timeframe.M1]).items() if day is not None}
     for venue, names in _calendars(store, settings).items():
         horizon = _horizon(settings_at(settings, venue), now)
-        days = _unasked(store, Timeframe.M1, (None, midnight(now)), list(names), horizon)
+        days = unasked_spans(store, Timeframe.M1, (None, midnight(now)), list(names), horizon)
         for name, start in days.group_by("instrument").agg(pl.col("start").min()).iter_rows():
             found[name] = min(start.date(), found.get(name, start.date()))
     return found

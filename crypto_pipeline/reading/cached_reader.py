@@ -62,6 +62,7 @@ class CachedReader:
         self._source = source
         self._changes = BarNotifications(url)
         self._changes.start()
+        self._servers = servers
         if servers is not None:
             servers.count_changes = self._changes.count
         self.cache = Cache(self._changes, most_bytes)
@@ -134,9 +135,11 @@ class CachedReader:
     def await_changes(self, timeout: float = 5.0) -> bool:
         """Wait until every change that is committed by now is known here; False after ``timeout`` seconds.
 
-        For callers that have just written and now read what they wrote.
+        For callers that have just written and now read what they wrote: a replica answers them, and the plain reader,
+        only once it contains it.
         """
-        return self._changes.await_proof(timeout)
+        contained = self._servers is None or self._servers.contain_now()
+        return self._changes.await_proof(timeout) and contained
 
     def pass_on(self, channel: str, told: Callable[[str | None], None]) -> None:
         """Call ``told`` with each notification of a channel of PostgreSQL, over the connection that listens anyway.

@@ -22,23 +22,23 @@ from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.reading.lazy import scan
 from crypto_pipeline.reading.query import ALL, Question, question
 from crypto_pipeline.reading.series.features import FeatureReading
+from crypto_pipeline.reading.series.ledger import LedgerReading
 from crypto_pipeline.reading.series.macro import MacroReading
+from crypto_pipeline.reading.series.records import RecordReading
 from crypto_pipeline.reading.servers.routed_answers import routed, servers_of
 from crypto_pipeline.reading.stocks.adjustment import AdjustmentWarning
-from crypto_pipeline.reading.stocks.closures import GAP_STATES, with_closures
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.portable_url import PortableUrl
 from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl
-from crypto_pipeline.store.reads.queries import LAST
 
 __all__ = ["Reader"]
 
 
 @fork_safety.with_parts
-class Reader(ShownReader, MacroReading, FeatureReading):
+class Reader(ShownReader, MacroReading, FeatureReading, LedgerReading, RecordReading):
     """Reads from the database behind ``url``; without one, from that of ``data_dir`` or of the settings.
 
     Thread-safe, and safe to fork: a child opens connections of its own. It is pickled as its settings, with the URL but
@@ -200,7 +200,7 @@ class Reader(ShownReader, MacroReading, FeatureReading):
             warnings.warn(note, AdjustmentWarning, stacklevel=3)
         return frame
 
-    # -- instruments, prices, trades, gaps ------------------------------------------------------------------------
+    # -- instruments, prices ------------------------------------------------------------------------
 
     def now(self) -> datetime:
         """The market's time, UTC, the default of ``end``: the venue's last stated time, continued by our clock.
@@ -250,83 +250,6 @@ class Reader(ShownReader, MacroReading, FeatureReading):
         """Forming bars with the last price of each instrument, and the ``age`` of each row in seconds."""
         chosen = None if instruments is None else arguments.names(instruments)
         return self.store.live.prices(chosen, [Timeframe.parse(timeframe)])
-
-    @needs_polars
-    def trades(
-        self, instruments: str | Sequence[str], start: Moment, end: Moment | None = None, *, venue: str | None = None
-    ) -> pl.DataFrame:
-        """Stored trades of ``[start, end)`` in TRADE_SCHEMA, sorted by instrument and id, archived ones included.
-
-        ``venue``: needed only where trades of several venues are stored.
-        """
-        begin, until = arguments.span(arguments.moment(start, "start"), arguments.optional(end, "end") or self._now())
-        return self.store.trade_reads.read(arguments.names(instruments), begin, until, venue)
-
-    @needs_polars
-    def corporate_actions(
-        self, instruments: str | Sequence[str] | None = None, *, as_of: Moment | None = None
-    ) -> pl.DataFrame:
-        """Splits, dividends and renames known at ``as_of`` (default: now), announced ones too, in ACTION_SCHEMA."""
-        moment = arguments.optional(as_of, "as_of", up=False) or self._now()
-        names = self.symbols(active_only=False) if instruments is None else arguments.names(instruments)
-        return self.store.corporate_actions.as_of(names, moment, effective_by=LAST)
-
-    @needs_polars
-    def revisions(
-        self, instruments: str | Sequence[str], timeframe: str, start: Moment, end: Moment | None = None
-    ) -> pl.DataFrame:
-        """Copies of bars with open time in ``[start, end)`` that a better copy replaced, in the order of replacement.
-
-        All columns of ``bars``, and ``superseded_at`` Datetime(us, UTC): a copy was the truth from ``recorded_at``
-        until then. Sorted by instrument and open time.
-        """
-        begin, until = arguments.span(arguments.moment(start, "start"), arguments.optional(end, "end") or self._now())
-        names = arguments.names(instruments)
-        return self.store.reader.revisions(names, Timeframe.parse(timeframe), begin, until)
-
-    @needs_polars
-    def gaps(
-        self,
-        instruments: str | Sequence[str] | None = None,
-        timeframe: str | None = None,
-        start: Moment | None = None,
-        end: Moment | None = None,
-        *,
-        states: Sequence[str] | None = None,
-        as_of: Moment | None = None,
-    ) -> pl.DataFrame:
-        """Runs of absent bars with their reasons that overlap ``[start, end)``, in the ledger's GAP_SCHEMA.
-
-        ``as_of`` gives the rows that were open at that moment, with what the ledger says of them now. With a ``start``
-        also the holidays and early closes of stock exchanges, in state "closed" and without an id.
-        """
-        for state in states or ():
-            if state not in GAP_STATES:
-                raise ValueError(f"states: unknown state {state!r}; use some of {', '.join(GAP_STATES)}")
-        begin, until = arguments.optional(start, "start"), arguments.optional(end, "end")
-        if begin is not None and until is not None:
-            arguments.span(begin, until)
-        width = None if timeframe is None else Timeframe.parse(timeframe)
-        names = None if instruments is None else arguments.names(instruments)
-        known = arguments.optional(as_of, "as_of", up=False)
-        rows = self.store.ledger.open(width, names, states, begin, until, as_of=known)
-        return with_closures(self.store, rows, names, width, states, begin, until)
-
-    @needs_polars
-    def coverage(
-        self,
-        instruments: str | Sequence[str] | None = None,
-        timeframe: str | None = None,
-        start: Moment | None = None,
-        end: Moment | None = None,
-    ) -> pl.DataFrame:
-        """Per instrument, timeframe and day how many bars are expected, present and explained, in CELL_SCHEMA."""
-        begin, until = arguments.optional(start, "start"), arguments.optional(end, "end")
-        if begin is not None and until is not None:
-            arguments.span(begin, until)
-        timeframes = list(Timeframe) if timeframe is None else [Timeframe.parse(timeframe)]
-        chosen = None if instruments is None else arguments.names(instruments)
-        return self.store.coverage.cells(timeframes, begin, until, chosen)
 
     # -- end ------------------------------------------------------------------------------------------------------
 

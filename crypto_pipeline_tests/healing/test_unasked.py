@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from crypto_pipeline.healing import plan
 from crypto_pipeline.healing.checks.stored_bars import accounted_for
-from crypto_pipeline.healing.unasked import untouched_history, with_unasked, without_history
+from crypto_pipeline.healing.unasked import untouched_history, without_history
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.status import Stored
+from crypto_pipeline.reading.absent.unasked import with_unasked
 from crypto_pipeline_tests.healing.conftest import Bench
 
 DAY = timedelta(days=1)

@@ -344,6 +344,24 @@ def test_gaps_coverage_and_instruments_come_as_frames(store: Store, reader: Read
     assert reader.instruments()["instrument"].to_list() == sorted(reader.symbols())
 
 
+def test_expected_bars_that_nothing_asked_for_are_holes_too(store: Store, reader: Reader) -> None:
+    """Guards I3: what is absent has a row, though no run came to its day yet."""
+    store.bars.write(frame([bar(at=START)]), M1)
+    hole = {"instrument": "BTC-USDT", "timeframe": "1m", "start": START + MINUTE, "end": START + 3 * MINUTE}
+    store.ledger.record(pl.DataFrame([hole | {"state": "no_trade", "evidence": "{}"}]))
+    day = pl.DataFrame({"timeframe": ["1m"], "day": [START.date()], "expected": [1440]})
+    store.coverage.set_expected_alike(["BTC-USDT"], day)
+    columns = "start", "end", "bars", "state"
+    found = reader.gaps("BTC-USDT", "1m").select(columns)
+    unasked = found.filter(state="unasked")
+    assert found.height == 2
+    assert unasked.rows() == [(START + 3 * MINUTE, START + 24 * HOUR, 1437, "unasked")]
+    assert reader.gaps(states=["unasked"]).select(columns).equals(unasked)
+    assert reader.gaps("BTC-USDT", states=["no_trade"])["state"].to_list() == ["no_trade"]
+    assert reader.gaps("BTC-USDT", as_of=database_clock(store))["state"].to_list() == ["no_trade"]
+    assert reader.gaps("BTC-USDT", "1m", START, START + 2 * MINUTE)["state"].to_list() == ["no_trade"]
+
+
 def test_holes_and_copies_of_the_past_are_those_that_were_known_then(store: Store, reader: Reader) -> None:
     store.bars.write(frame([bar(at=START)]), M1)
     before = database_clock(store)

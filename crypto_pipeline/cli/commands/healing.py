@@ -229,8 +229,8 @@ def _open_gaps(bars: SeriesOptions, state: str | None, data_dir: Any) -> pl.Data
     import polars as pl
 
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.healing.unasked import UNASKED, with_unasked
     from crypto_pipeline.market.timeframes import Timeframe
+    from crypto_pipeline.reading.absent.unasked import UNASKED, with_unasked
     from crypto_pipeline.reading.stocks.closures import with_closures
 
     chosen = bars.timeframes()
@@ -278,8 +278,8 @@ def gaps_reopen(
 
 def _states(text: str | None) -> list[str] | None:
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.healing.unasked import UNASKED
     from crypto_pipeline.market.gaps.classification import GapState
+    from crypto_pipeline.reading.absent.unasked import UNASKED
     from crypto_pipeline.reading.stocks.closures import CLOSED
 
     every = (*GapState, CLOSED, UNASKED)

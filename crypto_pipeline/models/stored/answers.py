@@ -23,20 +23,6 @@ class PredictionAnswers:
         self._store, self._modes = store, modes(settings.ml_mode)
         self._champions = Champions(fresh_for)
 
-    def stored(
-        self,
-        instrument: str,
-        strategy: str | None,
-        start: datetime | None,
-        end: datetime | None,
-        *,
-        limit: int,
-        offset: int,
-    ) -> dict[str, Any]:
-        """Predictions of an instrument, the newest first. Raises StoreError for an unknown one."""
-        found = self._store.models.predictions.read([instrument], strategy, start, end, limit=limit, offset=offset)
-        return {"instrument": instrument, "predictions": [shown_prediction(*each) for each in found]}
-
     def predict(
         self, strategy: Strategy, row: Mapping[str, Any], *, feature_schema_hash: str | None, explain: bool
     ) -> dict[str, Any]:
@@ -60,3 +46,18 @@ class PredictionAnswers:
             "decision": decided.decision, "size_factor": decided.size_factor,
             **shown_contributions(parts, model.inputs),
         }  # fmt: skip
+
+
+def stored_predictions(
+    store: Store,
+    instrument: str,
+    strategy: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    limit: int,
+    offset: int,
+) -> dict[str, Any]:
+    """Predictions of an instrument, the newest first. Raises StoreError for an unknown one."""
+    found = store.models.predictions.read([instrument], strategy, start, end, limit=limit, offset=offset)
+    return {"instrument": instrument, "predictions": [shown_prediction(*each) for each in found]}

@@ -1,1 +1,1 @@
-"""Reads of what belongs to bars besides them: stored features, and macro series."""
+"""Reads of what belongs to bars besides them: features, macro series, trades, the ledger, and superseded copies."""

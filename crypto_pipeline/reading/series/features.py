@@ -9,15 +9,12 @@ import polars as pl
 from crypto_pipeline.lake.reads.features import feature_reads
 from crypto_pipeline.reading import arguments
 from crypto_pipeline.reading.arguments import Moment
-from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
-from crypto_pipeline.store import Store
+from crypto_pipeline.reading.helper_process import needs_polars
+from crypto_pipeline.reading.servers.stored_reads import StoredReads
 
 
-class FeatureReading:
+class FeatureReading(StoredReads):
     """The part of a reader that reads features."""
-
-    store: Store
-    helper: HelperProcess
 
     @needs_polars
     def features(
@@ -39,4 +36,5 @@ class FeatureReading:
         until = arguments.optional(end, "end") or self.store.clock.lately()
         begin, until = arguments.span(arguments.moment(start, "start"), until)
         chosen = None if columns is None else arguments.names(columns, "columns")
-        return feature_reads(self.store).read(arguments.names(instruments), begin, until, chosen)
+        names = arguments.names(instruments)
+        return self.from_server(lambda store: feature_reads(store).read(names, begin, until, chosen))

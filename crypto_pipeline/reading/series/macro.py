@@ -9,17 +9,15 @@ import polars as pl
 from crypto_pipeline.market.macro.selection import parse_prints
 from crypto_pipeline.reading import arguments
 from crypto_pipeline.reading.arguments import Moment
-from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
+from crypto_pipeline.reading.helper_process import needs_polars
+from crypto_pipeline.reading.servers.stored_reads import StoredReads
 from crypto_pipeline.store import Store
 
 _DAY = timedelta(days=1)
 
 
-class MacroReading:
+class MacroReading(StoredReads):
     """The part of a reader that reads macro series."""
-
-    store: Store
-    helper: HelperProcess
 
     @needs_polars
     def macro(
@@ -32,7 +30,7 @@ class MacroReading:
         prints: str = "latest",
     ) -> pl.DataFrame:
         """Observations of one macro series; arguments, columns and errors are those of ``read_macro``."""
-        return read_macro(self.store, series, start, end, as_of=as_of, prints=prints)
+        return self.from_server(lambda store: read_macro(store, series, start, end, as_of=as_of, prints=prints))
 
 
 def read_macro(

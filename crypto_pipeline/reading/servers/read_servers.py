@@ -20,6 +20,7 @@ from datetime import datetime
 from crypto_pipeline.store import StoreError
 from crypto_pipeline.store.coordination.replay_position import primary_position, replayed_position
 from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.errors import UnknownNameError
 from crypto_pipeline.store.database.pool import Connections
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class ReadServers:
         self._notes: deque[ServerMoment] = deque(maxlen=_KEPT)
         self._away_until = {"primary": 0.0, "replica": 0.0}
         self._behind = False
+        #: What reads of now need at least: the position after what a caller has written.
+        self._least = 0
 
     def close(self) -> None:
         """Close the connection to the primary."""
@@ -127,15 +130,29 @@ class ReadServers:
             record.chosen, record.replica, record.without_primary = True, found, True
         return found
 
+    def contain_now(self) -> bool:
+        """From now on the replica answers only once it contains what is committed by now. False: that is not known."""
+        try:
+            noted = self._noted()
+        except StoreError as error:
+            log.warning("%s", error)
+            return False
+        self._least = max(self._least, noted.position)
+        return True
+
     @property
     def primary_is_away(self) -> bool:
         """Whether the primary did not answer a moment ago."""
         return time.monotonic() < self._away_until["primary"]
 
     def failed(self, error: StoreError) -> None:
-        """The replica failed in the middle of a read, which the primary answers now."""
-        log.warning("the replica does not answer, the primary is asked: %s", error)
-        self._away_until["replica"] = time.monotonic() + _AWAY
+        """The replica could not answer a read, which the primary answers now.
+
+        One that answers, and does not know an instrument yet, is asked again at once.
+        """
+        if not isinstance(error, UnknownNameError):
+            log.warning("the replica does not answer, the primary is asked: %s", error)
+            self._away_until["replica"] = time.monotonic() + _AWAY
         if (record := _RECORD.get()) is not None:
             record.chosen, record.replica = True, None
 
@@ -152,6 +169,8 @@ class ReadServers:
     def _enough(self, found: ServerMoment, as_of: datetime | None) -> bool:
         if as_of is not None:
             return as_of <= found.moment
+        if found.position < self._least:
+            return False
         lag = time.monotonic() - found.at
         behind = lag > self.most_lag
         if behind != self._behind:
@@ -167,9 +186,7 @@ class ReadServers:
         if now - before < EVERY or now < self._away_until["primary"] or not self._lock.acquire(blocking=False):
             return False
         try:
-            at, mark = time.monotonic(), self.count_changes()
-            position, moment = primary_position(self._primary)
-            self._notes.append(ServerMoment(at, moment, mark, position))
+            at = self._noted().at
         except StoreError as error:
             log.warning("%s", error)
             self._away_until["primary"] = time.monotonic() + _AWAY
@@ -177,6 +194,12 @@ class ReadServers:
         finally:
             self._lock.release()
         return at - before > self.most_lag
+
+    def _noted(self) -> ServerMoment:
+        at, mark = time.monotonic(), self.count_changes()
+        position, moment = primary_position(self._primary)
+        self._notes.append(found := ServerMoment(at, moment, mark, position))
+        return found
 
     def _replayed(self, *, trust_clocks: bool = False) -> ServerMoment | None:
         """The newest note that the replica has replayed; with ``trust_clocks``, without one, its newest commit."""

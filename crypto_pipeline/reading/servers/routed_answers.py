@@ -1,10 +1,11 @@
-"""Questions for bars, answered by the replica where it knows enough, else by the primary."""
+"""Questions for stored rows, answered by the replica where it knows enough, else by the primary."""
 
 from __future__ import annotations
 
 import time
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
 from crypto_pipeline.reading.bar_answers import BarAnswers, BarsAndNotes
@@ -23,7 +24,7 @@ _PATIENCE = 2.0
 
 
 class ReplicaWarning(UserWarning):
-    """The primary does not answer, and the bars are those of a replica, of a moment that the warning names."""
+    """The primary does not answer, and the answer is that of a replica, of a moment that the warning names."""
 
 
 class RoutedAnswers:
@@ -46,6 +47,10 @@ class RoutedAnswers:
         """The version of a question's bars, from the server that answers it; ``of`` reads it from a store."""
         return self._read(asked, lambda: of(self._of_replica), lambda: of(self._of_primary))
 
+    def read(self, of: Callable[[Store], T], as_of: datetime | None = None) -> T:
+        """What ``of`` reads from the store of the server that knows enough for now, or for ``as_of``."""
+        return self._choose(as_of, lambda: of(self._of_replica), lambda: of(self._of_primary))
+
     def close(self) -> None:
         """Close the connections to the replica, and that by which the primary's position is noted."""
         self.servers.close()
@@ -54,30 +59,33 @@ class RoutedAnswers:
     def _read(self, asked: Question, there: Callable[[], T], here: Callable[[], T]) -> T:
         if not asked.cacheable or fork_safety.without_polars():
             return here()
-        if self.servers.choose(asked.as_of) is not None:
+        return self._choose(asked.as_of, there, here)
+
+    def _choose(self, as_of: datetime | None, there: Callable[[], T], here: Callable[[], T]) -> T:
+        if self.servers.choose(as_of) is not None:
             try:
                 answer = there()
                 self.answered_by_replica += 1
                 return answer
             except QueryTooLongError:
                 raise
-            except StoreError as error:  # also an instrument that the replica does not know yet
+            except StoreError as error:
                 self.servers.failed(error)
         try:
             if not self.servers.primary_is_away:
                 return here()
             raise DatabaseAwayError("the primary server does not answer")
         except DatabaseAwayError:
-            found = self.servers.without_primary(asked.as_of)
+            found = self.servers.without_primary(as_of)
             if found is None:
                 return here()  # it says why
             answer = there()
             age = time.monotonic() - found.at
             warnings.warn(
-                f"the primary server does not answer: these bars are the replica's of {found.moment:%Y-%m-%d %H:%M:%S} "
+                f"the primary server does not answer: the answer is the replica's of {found.moment:%Y-%m-%d %H:%M:%S} "
                 f"UTC, {age:.0f} s ago",
                 ReplicaWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
             return answer
 

@@ -14,12 +14,10 @@ import polars as pl
 from crypto_pipeline.market.calendars import SessionCalendar, get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.coverage.ledger import GAP_SCHEMA, STATES
+from crypto_pipeline.store.coverage.ledger import GAP_SCHEMA
 
 #: The state of such a row.
 CLOSED = "closed"
-#: What the state of a row may be.
-GAP_STATES = (*STATES, CLOSED)
 
 
 def with_closures(

@@ -9,17 +9,20 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import psycopg
 import pytest
+from starlette.testclient import TestClient
 
 from crypto_pipeline import Reader
+from crypto_pipeline.api.app import create_app
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.servers.routed_answers import ReplicaWarning
-from crypto_pipeline.store import Store, migrate
+from crypto_pipeline.store import Store, StoreError, migrate
 from crypto_pipeline.store.database.connect import ensure_databases
 from crypto_pipeline.store.database.errors import DatabaseAwayError
 from crypto_pipeline.store.database.pg_errors import explained, is_transient
@@ -111,6 +114,65 @@ def test_the_replica_answers_while_it_follows_and_the_primary_while_it_lags(
     standby.caught_up()
     assert first_close(reader, as_of=moment) == 201.5
     assert of_replica(reader) == now + 1
+
+
+def test_what_is_stored_beside_bars_comes_from_the_replica_too(reader: Reader, store: Store, standby: Standby) -> None:
+    hole = {"instrument": "ETH-USDT", "timeframe": "1m", "start": START, "end": END, "state": "lost"}
+    correct(store, 210.0)
+    store.ledger.record(pl.DataFrame([hole | {"evidence": "{}"}]))
+    standby.caught_up()
+    asks: dict[str, Callable[[Reader], pl.DataFrame]] = {
+        "gaps": lambda each: each.gaps(),
+        "gaps of a moment": lambda each: each.gaps(as_of=START),
+        "coverage": lambda each: each.coverage("BTC-USDT", "1m"),
+        "revisions": lambda each: each.revisions("BTC-USDT", "1m", START, END),
+        "trades": lambda each: each.trades("BTC-USDT", START, END),
+        "actions": lambda each: each.corporate_actions(),
+        "features": lambda each: each.features("BTC-USDT", START, END),
+        "latest": lambda each: each.latest(columns=["instrument", "close"]),
+    }
+    with Reader(store.url) as plain:
+        for what, ask in asks.items():
+            before = of_replica(reader)
+            assert ask(reader).equals(ask(plain)), what
+            assert of_replica(reader) == before + 1, what
+    with pytest.raises(StoreError, match="unknown instrument 'NOPE'"):
+        reader.gaps("NOPE")
+    before = of_replica(reader)
+    reader.gaps()
+    assert of_replica(reader) == before + 1, "a wrong name is no fault of the replica"
+
+
+def test_who_has_written_reads_what_was_written(reader: Reader, store: Store, standby: Standby) -> None:
+    cached = reader.cached
+    assert cached.await_changes()
+    standby.pause()
+    correct(store, 220.0)
+    assert cached.await_changes()
+    before = of_replica(reader)
+    assert first_close(reader) == 220.5, "the replica lacks it, though it is not far behind"
+    assert of_replica(reader) == before
+    standby.resume()
+    standby.caught_up()
+    assert first_close(reader) == 220.5
+    assert of_replica(reader) == before + 1
+
+
+def test_over_http_rows_of_a_replica_have_its_age(store: Store, standby: Standby, primary: EmbeddedServer) -> None:
+    reader = Reader(primary.url(NAME), read_url=standby.url(NAME), read_lag=60.0, patience=5.0)
+    with TestClient(create_app(reader)) as client:
+        standby.caught_up()
+        assert int(client.get("/gaps").headers["age"]) == 0
+        standby.pause()
+        correct(store, 230.0)
+        changed = time.monotonic()
+        while time.monotonic() < changed + 1.1:
+            time.sleep(0.05)
+        told = client.get("/coverage?timeframe=1m")
+        assert int(told.headers["age"]) >= 1
+        assert datetime.fromisoformat(told.headers["x-as-of"]) <= datetime.now(UTC) - timedelta(seconds=1)
+        assert of_replica(reader) >= 2
+        standby.resume()
 
 
 def test_an_answer_of_the_cache_is_never_younger_than_true(reader: Reader, store: Store, standby: Standby) -> None:

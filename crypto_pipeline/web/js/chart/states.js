@@ -18,6 +18,7 @@ export const STATES = {
   delisted: { label: "delisted", meaning: "The venue no longer lists the instrument.", color: "#7f5539" },
   unfillable: { label: "unfillable", meaning: "Nobody has these bars any more.", color: "#d6409f" },
   closed: { label: "closed", meaning: "The exchange was closed.", color: "#12a594" },
+  unasked: { label: "unasked", meaning: "Nothing has asked for these bars yet. A run does so within minutes.", color: "#c2a83e" },
   unexplained: { label: "unexplained", meaning: "The ledger has no row for these bars yet.", color: "#ffd60a" },
 };
 
