@@ -36,8 +36,8 @@ from crypto_pipeline.reading import Reader
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
 from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_path
 from crypto_pipeline.store.mirror import catalogue
-from crypto_pipeline.store.mirror.cells import MirrorMoment
 from crypto_pipeline.store.mirror.datasets import MirrorSeries
+from crypto_pipeline.store.mirror.looks import MirrorMoment
 from crypto_pipeline_tests.builders.mirror_files import mirror_bars
 
 DAY = timedelta(days=1)

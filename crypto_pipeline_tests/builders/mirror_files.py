@@ -16,8 +16,8 @@ from crypto_pipeline.store.archive.catalogue import sha256
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.parquet import NARROW_GROUP_ROWS, ParquetOut
 from crypto_pipeline.store.mirror import catalogue, cells
-from crypto_pipeline.store.mirror.cells import MirrorMoment
 from crypto_pipeline.store.mirror.datasets import FileSpan, MirrorSeries
+from crypto_pipeline.store.mirror.looks import MirrorMoment
 
 
 def mirror_bars(

@@ -19,9 +19,10 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.database.sessions.exclusive import exclusively
-from crypto_pipeline.store.mirror import catalogue, cells
-from crypto_pipeline.store.mirror.cells import DueFile, MirrorMoment
+from crypto_pipeline.store.mirror import catalogue, cells, looks
+from crypto_pipeline.store.mirror.cells import DueFile
 from crypto_pipeline.store.mirror.datasets import MirrorSeries
+from crypto_pipeline.store.mirror.looks import MirrorLook, MirrorMoment
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +72,12 @@ class MirrorMaker:
         *,
         most_seconds: float = float("inf"),
         take_over: bool = False,
+        whole: bool = False,
         progress: Progress = log.info,
     ) -> MirrorReport:
         """Bring the mirror up to date with the tables at ``now`` (UTC; default: the market's time).
 
+        It looks at what changed since the last run, and once a day, or with ``whole``, at all that is stored.
         After ``most_seconds`` the rest is left for the next run. Raises StoreError when another run is active or the
         folder belongs to another database, and at the end for files that failed; one that failed stops no other.
         """
@@ -83,12 +86,12 @@ class MirrorMaker:
         moment = MirrorMoment(now or self._store.clock.now(), self._storage.url)
         with exclusively(self._store.connections, _LOCK, "mirror"):
             self._recover(take_over)
-            for of in self.series():
-                report.gone += self._store.connections.run(cells.remove_gone, of, moment)
-            self._store.connections.run(catalogue.retire_empty)
-            for of in self.series():
-                self._make(of, moment, clock + most_seconds, report, progress)
-            report.removed = self._remove()
+            found = [self._look(of, moment, whole, report) for of in self.series()]
+            if report.gone:
+                self._store.connections.run(catalogue.retire_empty)
+            for look in found:
+                self._make(look, moment, clock + most_seconds, report, progress)
+            report.removed = self._remove(whole=any(look.since is None for look in found))
         report.seconds = time.monotonic() - clock
         if report.failed:
             raise StoreError("; ".join(report.failed))
@@ -118,10 +121,21 @@ class MirrorMaker:
         self._store.connections.run(catalogue.abandon)
         self._storage.sweep()
 
+    def _look(self, of: MirrorSeries, moment: MirrorMoment, whole: bool, report: MirrorReport) -> MirrorLook:
+        """The look at a series, after days that left their table have left the mirror."""
+        run = self._store.connections.run
+        look = run(looks.begin, of, moment, whole=whole)
+        gone = run(cells.remove_gone, of, moment, look)
+        report.gone += gone
+        # files of which days are gone are made again, whichever days those are
+        return look if not gone else run(looks.begin, of, moment, whole=True)
+
     def _make(
-        self, of: MirrorSeries, moment: MirrorMoment, until: float, report: MirrorReport, progress: Progress
+        self, look: MirrorLook, moment: MirrorMoment, until: float, report: MirrorReport, progress: Progress
     ) -> None:
-        found: Sequence[DueFile] = self._store.connections.run(cells.due, of, moment)
+        run = self._store.connections.run
+        found: Sequence[DueFile] = run(cells.due, look.of, moment, look)
+        whole = True
         for number, due in enumerate(found):
             if time.monotonic() >= until:
                 report.left += len(found) - number
@@ -131,15 +145,19 @@ class MirrorMaker:
             except StoreError as error:
                 report.failed.append(f"{due.span}: {error}")
                 progress(report.failed[-1])
+                whole = False
                 continue
             if made is None:
                 report.left += 1
             else:
                 report.made.append(made)
                 progress(f"{due.span}: {made.rows:,} rows in {made.bytes:,} bytes")
+            whole = whole and made is not None and made.whole
+        if whole:
+            run(looks.note, look)
 
-    def _remove(self, grace_seconds: float = catalogue.GRACE_SECONDS) -> int:
-        """Delete files that no reader can use any more, and files that the catalogue does not know."""
+    def _remove(self, grace_seconds: float = catalogue.GRACE_SECONDS, *, whole: bool = True) -> int:
+        """Delete files that no reader can use any more, and with ``whole`` files that the catalogue does not know."""
         gone = self._store.connections.run(catalogue.removable, grace_seconds)
         for file in gone:
             if file.base_url == self._storage.url:
@@ -147,7 +165,7 @@ class MirrorMaker:
             else:
                 self._delete_elsewhere(file.base_url, file.path)
             self._store.connections.run(catalogue.forget, file.file_id)
-        return len(gone) + ownership.remove_unknown(self._store, self._storage)
+        return len(gone) + (ownership.remove_unknown(self._store, self._storage) if whole else 0)
 
     def _delete_elsewhere(self, base_url: str, path: str) -> None:
         """Delete a file in a folder that the mirror used before, if it is still this database's."""

@@ -23,8 +23,9 @@ from crypto_pipeline.store.archive.catalogue import sha256
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.parquet import NARROW_GROUP_ROWS, ParquetOut
 from crypto_pipeline.store.mirror import catalogue, cells, rows
-from crypto_pipeline.store.mirror.cells import MIRROR_CELLS, MirrorMoment
+from crypto_pipeline.store.mirror.cells import MIRROR_CELLS
 from crypto_pipeline.store.mirror.datasets import FileSpan
+from crypto_pipeline.store.mirror.looks import MirrorMoment
 
 #: Sessions of the database that read at the same time.
 _READERS = 2
@@ -35,13 +36,14 @@ _CELL = ["instrument_id", "day"]
 
 @dataclass(frozen=True, slots=True)
 class MadeFile:
-    """A file that was made: its number, and the cells, rows and bytes in it."""
+    """A file that was made: its number, and the cells, rows and bytes in it. ``whole``: with all cells of its span."""
 
     span: FileSpan
     file_id: int
     cells: int
     rows: int
     bytes: int
+    whole: bool
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class MirrorWriter:
                 return None
             number, size = self._keep(span, path, written)
         run(catalogue.switch, span, number, held)
-        return MadeFile(span, number, held.height, written.out.tally.rows, size)
+        return MadeFile(span, number, held.height, written.out.tally.rows, size, held.height == before.height)
 
     def _held(self, before: pl.DataFrame, after: pl.DataFrame, counted: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """The cells of which the file has all rows, and which did not change while they were read."""

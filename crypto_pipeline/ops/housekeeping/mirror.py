@@ -38,16 +38,19 @@ def make_mirror(
     settings: Settings,
     *,
     take_over: bool = False,
+    whole: bool = False,
     most_seconds: float = RUN_SECONDS,
     progress: Callable[[str], object] = lambda text: None,
 ) -> MirrorReport:
     """Bring the mirror up to date. The outcome is stored as a check result; its failure opens an alert.
 
-    A folder in the data directory belongs to this deployment, whoever used it before. Raises StoreError.
+    It looks at what changed since the last run, with ``whole`` at all that is stored. A folder in the data directory
+    belongs to this deployment, whoever used it before. Raises StoreError.
     """
+    take_over = take_over or settings.mirror_url is None
     try:
         report = open_mirror(store, settings).run(
-            most_seconds=most_seconds, take_over=take_over or settings.mirror_url is None, progress=progress
+            most_seconds=most_seconds, take_over=take_over, whole=whole, progress=progress
         )
     except StoreError as error:
         _record(store, FRESH_CHECK, str(error), passed=False, severity="warning")

@@ -40,6 +40,8 @@ SET present = f.rows, archived = f.rows - f.staying, updated_at = now(),
 FROM pg_temp.switched_cells f
 WHERE c.instrument_id = f.instrument_id AND c.timeframe = %(timeframe)s AND c.day = f.day
 """
+# Counts of cells have changed, and their versions have not.
+_LOOK_AGAIN = "SELECT lake.look_again('bars', %(timeframe)s)"
 
 
 def cells(bars: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
@@ -66,6 +68,7 @@ def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFra
     copy_rows(connection, "switched_cells", counted.select(*CELLS, "staying"))
     connection.execute("ANALYZE pg_temp.switched_cells")
     connection.execute(_ACCOUNT, span.values() | {"dropped": dropped})
+    connection.execute(_LOOK_AGAIN, span.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,11 +80,13 @@ WHERE status = 'retired' AND (current_at IS NULL OR retired_at < clock_timestamp
       SELECT FROM iceberg.listed_files l WHERE l.base_url = f.base_url AND l.path = f.path))
 ORDER BY file_id
 """  # noqa: S608  (constants only)
-# Its days go to the table in the same moment.
+# Its days go to the table in the same moment, and the next run looks at all days of the series.
 _CONDEMN = """
-WITH gone AS (DELETE FROM lake.days WHERE file_id = %(file)s)
-UPDATE lake.files SET status = 'retired', retired_at = clock_timestamp(), fault = %(fault)s
-WHERE file_id = %(file)s AND status = 'current'
+WITH gone AS (DELETE FROM lake.days WHERE file_id = %(file)s), condemned AS (
+    UPDATE lake.files SET status = 'retired', retired_at = clock_timestamp(), fault = %(fault)s
+    WHERE file_id = %(file)s AND status = 'current' RETURNING dataset, series
+)
+SELECT lake.look_again(dataset, series) FROM condemned
 """
 _PROVEN = "UPDATE lake.files SET proven_at = clock_timestamp(), suspected_at = NULL WHERE file_id = %s"
 _PATHS = "SELECT path FROM lake.files WHERE base_url = %s"
@@ -240,6 +242,7 @@ def paths(connection: psycopg.Connection[Any], base_url: str) -> set[str]:
 def retire_all(connection: psycopg.Connection[Any]) -> int:
     """Take every file out of use; return their number. All reads go to the tables."""
     connection.execute("DELETE FROM lake.days")
+    connection.execute("UPDATE lake.looks SET again = again + 1, market_time = NULL")
     return connection.execute(_RETIRE_ALL).rowcount
 
 
@@ -253,6 +256,7 @@ def owner(connection: psycopg.Connection[Any]) -> str:
 def disown(connection: psycopg.Connection[Any]) -> None:
     """Forget all files without deleting them, and become another owner: for the copy of a database."""
     connection.execute("DELETE FROM lake.days")
+    connection.execute("DELETE FROM lake.looks")
     connection.execute("DELETE FROM lake.files")
     connection.execute("UPDATE lake.owner SET token = gen_random_uuid()::text")
 

@@ -145,7 +145,7 @@ def test_a_file_of_which_a_day_left_its_table_is_made_again_without_it(store: St
         connection.execute(f"DELETE FROM market.coverage WHERE {where} day = %s", [FIRST.date()])
 
     store.connections.run(leave)
-    report = maker.run(IN_APRIL)
+    report = maker.run(IN_APRIL, whole=True)
     assert (report.gone, report.as_dict()["files"]) == (len(SYMBOLS), 1)
     assert_frame_equal(mirrored(store, Timeframe.H1), stored(store, FIRST + timedelta(days=2), Timeframe.H1))
     assert maker.run(IN_APRIL).made == []

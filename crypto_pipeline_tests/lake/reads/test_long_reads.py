@@ -26,8 +26,8 @@ from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.mirror import catalogue
-from crypto_pipeline.store.mirror.cells import MirrorMoment
 from crypto_pipeline.store.mirror.datasets import MirrorSeries
+from crypto_pipeline.store.mirror.looks import MirrorMoment
 from crypto_pipeline.store.partitions.span import Span
 from crypto_pipeline_tests.builders.bars import SYMBOLS, bar, database_clock, frame, series
 from crypto_pipeline_tests.builders.mirror_files import mirror_bars

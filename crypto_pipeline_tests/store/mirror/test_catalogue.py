@@ -9,8 +9,8 @@ import pytest
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.mirror import catalogue, cells
-from crypto_pipeline.store.mirror.cells import MirrorMoment
 from crypto_pipeline.store.mirror.datasets import FileSpan, MirrorSeries
+from crypto_pipeline.store.mirror.looks import MirrorMoment
 from crypto_pipeline_tests.builders.bars import SYMBOLS, bar, frame, series
 
 MINUTES = MirrorSeries.of_bars(Timeframe.M1)
@@ -60,6 +60,21 @@ def test_days_become_months_and_a_changed_bar_makes_its_file_due(store: Store) -
     ids = store.instruments.ids()
     assert due(store, IN_APRIL) == [span for span in months if span.instrument_id == ids["ETH-USDT"]]
     assert due(store, MirrorMoment(IN_APRIL.now, "s3://elsewhere/lake")) == months, "all files move to another place"
+
+
+def test_closed_weeks_are_files_of_all_instruments(store: Store) -> None:
+    """Days 1-8, 9-16, 17-24 of a running month are files once they are settled; what is left are files of days."""
+    store.bars.write(series(("BTC-USDT", "ETH-USDT"), count=9 * 96, start=datetime(2025, 3, 1, tzinfo=UTC),
+                            timeframe=Timeframe.M15), Timeframe.M15)  # fmt: skip
+    quarters = MirrorSeries.of_bars(Timeframe.M15)
+    store.connections.run(lambda connection: connection.execute("UPDATE market.coverage SET final = true") and None)
+
+    def days(month_day: int) -> list[tuple[int, int]]:
+        moment = MirrorMoment(datetime(2025, 3, month_day, 0, 30, tzinfo=UTC), "file:///nowhere")
+        return sorted((span.first_day.day, span.end_day.day) for span in due(store, moment, quarters))
+
+    assert days(9) == [(day, day + 1) for day in range(1, 8 + 1)]
+    assert days(10) == [(1, 9), (9, 10)]
 
 
 def test_a_file_of_an_interrupted_run_is_never_used(store: Store) -> None:

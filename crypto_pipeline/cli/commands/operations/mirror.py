@@ -49,7 +49,9 @@ def make(
     from crypto_pipeline.ops.housekeeping.mirror import make_mirror
 
     with open_store(settings := deployment_settings(data_dir)) as store:
-        report = make_mirror(store, settings, take_over=take_over, most_seconds=float("inf"), progress=typer.echo)
+        report = make_mirror(
+            store, settings, take_over=take_over, whole=True, most_seconds=float("inf"), progress=typer.echo
+        )
     figures = report.as_dict()
     typer.echo(f"{figures['files']:,} files with {figures['rows']:,} rows made in {figures['seconds']:.1f} s")
 
