@@ -1,11 +1,12 @@
-"""The ClickHouse mirror on the chdb engine: load, follow, copies in 20 random orders, and kills.
+"""The ClickHouse mirror on the chdb engine: load, follow as it grows, and corrections in 20 random orders.
 
-    python bench/clickhouse.py [--bars 10000000] [--orders 20] [--kills 20]
+    nice python bench/clickhouse.py [--bars 10000000] [--orders 20]
 
-A database with ``--bars`` bars of 1m gets corrections of 5 % of them, as several copies of each by different sources
-and revisions. Each order sends the same copies to a mirror of the first bars, in shuffled batches, and compares it with
-PostgreSQL before and after merges. The mirror that follows is compared with PostgreSQL in every row and column. Kills
-hit a process that follows while PostgreSQL is written.
+A tenth of the bars is loaded from the table, the rest from the files of the mirror; after each, a healed day of all
+instruments is followed. Then 5 % of the bars are corrected, by several copies of each from different sources and
+revisions, and the mirror that followed is compared with PostgreSQL in every row and column. Each order sends the same
+copies in shuffled batches to a mirror of the bars before them. Its hash before and after merges is compared with that
+of PostgreSQL; each engine makes its own.
 """
 
 from __future__ import annotations
@@ -13,56 +14,31 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
+from clickhouse_parts import START, SYMBOLS, clickhouse_hash, corrections, in_database, postgres_hash
 from common import database, load, machine, postgres, table
 
-from crypto_pipeline.lake.clickhouse.engine import MirrorAddress, MirrorEngine
+from crypto_pipeline.lake.clickhouse.engine import MirrorEngine
 from crypto_pipeline.lake.clickhouse.follow import follow
-from crypto_pipeline.lake.clickhouse.tables import COPY_SCHEMA, MirrorTables
-from crypto_pipeline.market.bars import OPTIONAL_COLUMNS
+from crypto_pipeline.lake.clickhouse.tables import COPY_SCHEMA, MirrorTables, stored_rows
+from crypto_pipeline.lake.mirror.maker import MirrorMaker
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline_tests.builders.bars import series
 
-START = datetime(2025, 1, 1, tzinfo=UTC)
-SYMBOLS = tuple(f"C{number:02}-USDT" for number in range(20))
 M1 = Timeframe.M1
-#: Sources and seconds after the first revision of the copies of a corrected bar.
-SOURCES = (("venue_historical", 7200), ("live_gap_filled", 3600), ("historical_aggregated", 10800))
-DECIDED = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count", "source",
-           "complete", "revision")  # fmt: skip
-#: A sum over the best copies that any other row changes; recorded_at is PostgreSQL's own.
-SUMMED = f"""
-SELECT count() AS rows, sum(cityHash64(instrument_id, open_time, {", ".join(f"ifNull({name}, -1)" if name in OPTIONAL_COLUMNS else name for name in DECIDED)})) AS hash
-FROM (
-    SELECT * FROM crypto_pipeline.bars
-    ORDER BY instrument_id, timeframe, open_time, version DESC LIMIT 1 BY instrument_id, timeframe, open_time
-) WHERE NOT removed
-"""  # noqa: E501
-FOLLOW = """
-import sys
-from crypto_pipeline.lake.clickhouse.engine import MirrorAddress, MirrorEngine
-from crypto_pipeline.lake.clickhouse.follow import follow
-from crypto_pipeline.lake.clickhouse.tables import MirrorTables
-from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store
-address = MirrorAddress.parse(sys.argv[2])
-with Store(sys.argv[1]) as store, MirrorEngine(address) as engine:
-    print("begun", flush=True)
-    follow(store, MirrorTables(engine), address.shown, [Timeframe.M1])
-"""
+TRUTH = "truth"
+COLUMNS = ", ".join(["timeframe", "source_rank", *COPY_SCHEMA])
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -71,19 +47,14 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.monotonic() - clock, answer
 
 
-def corrections(bars: pl.DataFrame, seed: int) -> list[pl.DataFrame]:
-    """Copies of 5 % of the bars, each by every source, in 20 batches of a mixed order."""
-    rng = np.random.default_rng(seed)
-    chosen = bars.filter(pl.Series(rng.random(bars.height) < 0.05))
-    made = []
-    for source, later in SOURCES:
-        factor = pl.Series(1 + rng.random(chosen.height) / 100)
-        changed = [(pl.col(name) * factor).alias(name) for name in ("open", "high", "low", "close")]
-        revision = pl.col("revision") + pl.duration(seconds=later)
-        complete = pl.Series("complete", rng.random(chosen.height) < 0.8)
-        made.append(chosen.with_columns(*changed, complete, source=pl.lit(source), revision=revision))
-    mixed = pl.concat(made).with_columns(batch=pl.Series(rng.integers(0, 20, chosen.height * len(SOURCES))))
-    return [part.drop("batch") for part in mixed.partition_by("batch")]
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text} (load {load()})", file=sys.stderr, flush=True)
+
+
+def healed(bars: pl.DataFrame, day: datetime, later: int) -> pl.DataFrame:
+    """All bars of a day with other values, stated ``later`` days after."""
+    chosen = bars.filter(pl.col("open_time").dt.date() == day.date())
+    return chosen.with_columns(pl.col("close") + 0.001, revision=pl.col("revision") + pl.duration(days=later))
 
 
 def as_copies(bars: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
@@ -94,146 +65,147 @@ def as_copies(bars: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
     return whole.select(pl.col(name).cast(dtype) for name, dtype in COPY_SCHEMA.items())
 
 
-def in_database(folder: Path, name: str) -> MirrorAddress:
-    return MirrorAddress(f"chdb://{folder}/{name}", name, {"interface": "chdb", "path": str(folder)})
+class Bench:
+    """One database, its mirror in ClickHouse (``truth``), and the figures so far."""
+
+    def __init__(self, store: Store, engine: MirrorEngine, folder: Path, bars: pl.DataFrame) -> None:
+        self.store, self.engine, self.folder, self.bars = store, engine, folder, bars
+        self.tables, self.lines = MirrorTables(engine), list[tuple[object, ...]]()
+        self.end = START + timedelta(minutes=bars.height // len(SYMBOLS))
+
+    def line(self, what: str, bars: int, seconds: float, more: str = "") -> None:
+        rate = f"{bars / seconds:,.0f}" if bars > 50_000 else ""
+        self.lines.append((what, f"{bars:,}", f"{seconds:.2f}", rate, more, load().split()[0]))
+        say(f"{what}: {bars:,} bars, {seconds:.2f} s")
+
+    def follow(self) -> tuple[float, Any]:
+        return timed(lambda: follow(self.store, self.tables, TRUTH, [M1]))
+
+    def bring(self, bars: pl.DataFrame, *, files: bool) -> None:
+        """Write bars to PostgreSQL, make files of them if asked to, and let ClickHouse follow."""
+        took, _ = timed(lambda: [self.store.bars.write(part, M1) for part in bars.iter_slices(1_000_000)])
+        say(f"{bars.height:,} bars written in {took:.0f} s")
+        if files:
+            maker = MirrorMaker(self.store, ArchiveStorage(str(self.folder / "mirror")), self.folder / "scratch")
+            took, report = timed(lambda: maker.run(self.end + timedelta(days=40)))
+            say(f"{len(report.made)} files of the mirror in {took:.0f} s")
+        took, done = self.follow()
+        source = "the mirror's files" if files else "the table"
+        size = self.tables.figures()["bytes"] / self.tables.figures()["rows"]
+        self.line(f"load from {source}", done.copies_sent, took, f"{size:.1f} bytes a bar")
+
+    def grown(self, rows: int, later: int) -> None:
+        """What it costs to follow nothing, and a healed day of all instruments, with so many bars stored."""
+        self.line(f"nothing changed, {rows:,} stored", 0, min(self.follow()[0] for _ in range(3)))
+        took = []
+        for number in range(3):
+            self.store.bars.write(healed(self.bars, START + timedelta(days=number), later), M1)
+            seconds, done = self.follow()
+            took.append((seconds, done.copies_sent))
+        self.line(f"a day of {len(SYMBOLS)} instruments healed, {rows:,} stored, best of 3", min(took)[1], min(took)[0])
+
+    def equal(self) -> None:
+        """Compare every bar of the mirror with PostgreSQL's in every column."""
+        clock, rows, right = time.monotonic(), 0, True
+        for symbol in SYMBOLS:
+            ours = self.tables.bars([symbol], M1, START, self.end)
+            right &= ours.equals(self.store.reader.read([symbol], M1, START, self.end))
+            rows += ours.height
+        self.line(f"compared in every column: {'equal' if right else 'DIFFERENT'}", rows, time.monotonic() - clock)
+
+    def reads(self) -> None:
+        for name, symbols in (("one instrument, all of it", SYMBOLS[:1]), ("all instruments, 30 days", SYMBOLS)):
+            until = self.end if len(symbols) == 1 else START + timedelta(days=30)
+            columns = ["instrument", "open_time", "open", "high", "low", "close", "volume"]
+            found = [timed(lambda: self.tables.bars(symbols, M1, START, until, columns)) for _ in range(3)]  # noqa: B023
+            seconds, frame = min(found, key=lambda one: one[0])
+            self.line(f"read OHLCV of {name}", frame.height, seconds)
+
+    def orders(self, batches: list[pl.DataFrame], count: int) -> None:
+        """Send the copies in shuffled orders to mirrors of the first state; compare each with PostgreSQL."""
+        ids = self.store.symbols.ids(SYMBOLS)
+        took, expected = timed(lambda: postgres_hash(self.store))
+        say(f"PostgreSQL: {expected} in {took:.0f} s")
+        right = {"followed": clickhouse_hash(self.engine) == expected, "before": 0, "after": 0}
+        with MirrorEngine(in_database(self.folder / "chdb", "staged")) as staged:
+            staged.command("CREATE DATABASE staged")
+            for number, batch in enumerate(batches):
+                staged.command(f"CREATE TABLE staged.batch_{number} AS truth.bars ENGINE = Memory")
+                staged.insert(f"batch_{number}", stored_rows(M1, as_copies(batch, ids)))
+            slowest, stored = 0.0, 0
+            for number in range(count):
+                seconds, copies = self._order(number, len(batches), expected, right)
+                slowest, stored = max(slowest, seconds), max(stored, copies)
+                say(f"order {number + 1}: {seconds:.0f} s, equal {right}")
+        sent = f"{sum(batch.height for batch in batches):,}"
+        table(
+            ["orders", "copies sent in each", "most stored copies", "mirror that followed", "equal before merges",
+             "equal after", "s of one, most", "load"],
+            [(count, sent, f"{stored:,}", "equal" if right["followed"] else "DIFFERENT", right["before"],
+              right["after"], f"{slowest:.0f}", load())],
+        )  # fmt: skip
+
+    def _order(self, number: int, batches: int, expected: object, right: dict[str, Any]) -> tuple[float, int]:
+        clock = time.monotonic()
+        with MirrorEngine(in_database(self.folder / "chdb", f"order_{number}")) as engine:
+            tables = MirrorTables(engine)
+            tables.prepare()
+            engine.command(f"SYSTEM STOP MERGES order_{number}.bars")
+            engine.command("ALTER TABLE crypto_pipeline.bars ATTACH PARTITION ALL FROM first_state.bars")
+            for batch in random.Random(number).sample(range(batches), batches):
+                engine.command(
+                    f"INSERT INTO crypto_pipeline.bars ({COLUMNS}) SELECT {COLUMNS} FROM staged.batch_{batch}"
+                )
+            stored = engine.frame("SELECT count() FROM crypto_pipeline.bars").item()
+            right["before"] += clickhouse_hash(engine) == expected
+            engine.command(f"SYSTEM START MERGES order_{number}.bars")
+            tables.merge()
+            right["after"] += clickhouse_hash(engine) == expected
+            tables.drop()
+        return time.monotonic() - clock, stored
 
 
-def equal(store: Store, tables: MirrorTables, end: datetime) -> tuple[bool, int]:
-    """Whether every bar of the mirror equals PostgreSQL's in every column, and their number."""
-    rows = 0
-    for symbol in SYMBOLS:
-        ours, theirs = tables.bars([symbol], M1, START, end), store.reader.read([symbol], M1, START, end)
-        if not ours.equals(theirs):
-            return False, rows
-        rows += ours.height
-    return True, rows
-
-
-def sums(engine: MirrorEngine) -> tuple[Any, ...]:
-    return engine.frame(SUMMED).row(0)
-
-
-def orders(folder: Path, batches: list[pl.DataFrame], ids: dict[str, int], count: int) -> None:
-    """Send the copies in shuffled orders; compare with the mirror that followed PostgreSQL (database ``truth``)."""
-    with MirrorEngine(in_database(folder, "truth")) as truth:
-        expected = sums(truth)
-        right = {"before": 0, "after": 0}
-        slowest, stored = 0.0, 0
-        for number in range(count):
-            shuffled = random.Random(number).sample(batches, len(batches))
-            with MirrorEngine(in_database(folder, f"order_{number}")) as engine:
-                tables = MirrorTables(engine)
-                tables.prepare()
-                engine.command("ALTER TABLE crypto_pipeline.bars ATTACH PARTITION ALL FROM first_state.bars")
-                clock = time.monotonic()
-                for batch in shuffled:
-                    tables.write(M1, as_copies(batch, ids))
-                slowest = max(slowest, time.monotonic() - clock)
-                stored = max(stored, engine.frame("SELECT count() FROM crypto_pipeline.bars").item())
-                right["before"] += sums(engine) == expected
-                tables.merge()
-                right["after"] += sums(engine) == expected
-                tables.drop()
-            print(f"order {number + 1}: equal {right}", file=sys.stderr, flush=True)
-    table(
-        ["orders", "copies sent in each, slowest", "most stored copies", "equal before merges", "equal after", "load"],
-        [(count, f"{sum(b.height for b in batches):,} in {slowest:.1f} s", f"{stored:,}", right["before"],
-          right["after"], load())],
-    )  # fmt: skip
-
-
-def kills(store: Store, url: str, folder: Path, bars: pl.DataFrame, end: datetime, count: int) -> None:
-    """Kill a process that follows at random moments, while corrections come."""
-    address, rng, died = MirrorAddress.parse(f"chdb://{folder}"), random.Random(3), 0
-    for number in range(count):
-        part = corrections(bars.slice(rng.randrange(bars.height - 40_000), 40_000), 100 + number)
-        for batch in part:
-            store.bars.write(batch.with_columns(revision=pl.col("revision") + pl.duration(days=1 + number)), M1)
-        child = subprocess.Popen([sys.executable, "-c", FOLLOW, url, address.shown],
-                                 stdout=subprocess.PIPE, text=True)  # fmt: skip
-        assert child.stdout is not None
-        assert child.stdout.readline() == "begun\n"
-        time.sleep(rng.random() * 1.5)
-        child.send_signal(signal.SIGKILL)
-        died += child.wait() == -signal.SIGKILL
-        child.stdout.close()
-    with MirrorEngine(address) as engine:
-        tables = MirrorTables(engine)
-        took, done = timed(lambda: follow(store, tables, address.shown, [M1]))
-        right, rows = equal(store, tables, end)
-        left = follow(store, tables, address.shown, [M1]).cells
-    table(
-        ["kills", "of them before the end", "then equal", "bars compared", "s of the last run", "all compared again",
-         "cells left", "load"],
-        [(count, died, right, f"{rows:,}", f"{took:.1f}", done.compared_all, left, load())],
-    )  # fmt: skip
+def work(bench: Bench, orders: int) -> None:
+    cut = bench.bars["open_time"] < START + (bench.end - START) / 10
+    first = bench.bars.filter(cut)
+    bench.bring(first, files=False)
+    bench.grown(first.height, 9)
+    bench.bring(bench.bars.filter(~cut), files=True)
+    bench.grown(bench.bars.height, 10)
+    with MirrorEngine(in_database(bench.folder / "chdb", "first_state")) as engine:
+        MirrorTables(engine).prepare()
+        engine.command("ALTER TABLE first_state.bars ATTACH PARTITION ALL FROM truth.bars")
+    batches = [*corrections(bench.bars, 2), healed(bench.bars, START + timedelta(days=20), 12)]
+    # PostgreSQL's own independence of their order is shown elsewhere
+    took, _ = timed(lambda: bench.store.bars.write(pl.concat(batches).sort("instrument", "open_time"), M1))
+    say(f"corrections written in {took:.0f} s")
+    took, done = bench.follow()
+    bench.line("5 % corrected, all cells", done.copies_sent, took, f"{done.bars_read:,} bars read")
+    bench.equal()
+    bench.reads()
+    table(["what", "bars", "s", "bars/s", "", "load"], bench.lines)
+    print(flush=True)
+    if orders:
+        bench.orders(batches, orders)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--bars", type=int, default=10_000_000)
     parser.add_argument("--orders", type=int, default=20)
-    parser.add_argument("--kills", type=int, default=20)
     chosen = parser.parse_args()
-    each = chosen.bars // len(SYMBOLS)
-    end = START + timedelta(minutes=each)
     print(machine())
     with (
         postgres() as server,
         database(server, "bench") as url,
         tempfile.TemporaryDirectory() as place,
         Store(url, batch_rows=200_000) as store,
+        MirrorEngine(in_database(Path(place) / "chdb", TRUTH)) as engine,
     ):
         store.instruments.add([Instrument.crypto(symbol) for symbol in SYMBOLS])
+        each = chosen.bars // len(SYMBOLS)
         bars = series(SYMBOLS, each, START, source="venue_historical").sort("instrument", "open_time")
-        for part in bars.iter_slices(1_000_000):
-            store.bars.write(part, M1)
-        work(store, url, Path(place), bars, end, chosen)
-
-
-def work(store: Store, url: str, folder: Path, bars: pl.DataFrame, end: datetime, chosen: argparse.Namespace) -> None:
-    ids = store.symbols.ids(SYMBOLS)
-    main_folder = folder / "orders"
-    lines = []
-    with MirrorEngine(in_database(main_folder, "truth")) as engine:
-        tables = MirrorTables(engine)
-        took, done = timed(lambda: follow(store, tables, "truth", [M1]))
-        figures = tables.figures()
-        lines.append(("first load", f"{done.copies_sent:,}", f"{took:.1f}", f"{done.copies_sent / took:,.0f}",
-                      f"{figures['bytes'] / done.copies_sent:.1f}"))  # fmt: skip
-        with MirrorEngine(in_database(main_folder, "first_state")) as first:
-            MirrorTables(first).prepare()
-            first.command("ALTER TABLE first_state.bars ATTACH PARTITION ALL FROM truth.bars")
-        took, done = timed(lambda: follow(store, tables, "truth", [M1]))
-        lines.append(("nothing to follow", 0, f"{took:.2f}", "", ""))
-        batches = corrections(bars, 2)
-        # PostgreSQL's own independence of their order is shown elsewhere
-        store.bars.write(pl.concat(batches).sort("instrument", "open_time"), M1)
-        took, done = timed(lambda: follow(store, tables, "truth", [M1]))
-        lines.append(("5 % corrected, all cells", f"{done.copies_sent:,}", f"{took:.1f}",
-                      f"{done.bars_read / took:,.0f} read", ""))  # fmt: skip
-        took, (right, rows) = timed(lambda: equal(store, tables, end))
-        lines.append((f"compared in every column: {'equal' if right else 'DIFFERENT'}", f"{rows:,}", f"{took:.1f}",
-                      f"{rows / took:,.0f}", ""))  # fmt: skip
-        store.bars.write(bars.filter(pl.col("open_time").dt.date() == START.date()).with_columns(
-            pl.col("close") + 0.001, revision=pl.col("revision") + pl.duration(days=9)), M1)  # fmt: skip
-        took, done = timed(lambda: follow(store, tables, "truth", [M1]))
-        lines.append((f"a day of {len(SYMBOLS)} instruments healed", f"{done.copies_sent:,}", f"{took:.2f}", "", ""))
-        for name, symbols in (("one instrument, all of it", SYMBOLS[:1]), ("all instruments, 30 days", SYMBOLS)):
-            until = end if len(symbols) == 1 else START + timedelta(days=30)
-            columns = ["instrument", "open_time", "open", "high", "low", "close", "volume"]
-            reads = [timed(lambda: tables.bars(symbols, M1, START, until, columns))[0] for _ in range(3)]  # noqa: B023
-            rows = tables.bars(symbols, M1, START, until, columns).height
-            lines.append((f"read OHLCV of {name}", f"{rows:,}", f"{min(reads):.2f}", f"{rows / min(reads):,.0f}", ""))
-    table(["what", "bars", "s", "bars/s", "bytes a bar"], lines)
-    print(f"\nload {load()}\n", flush=True)
-    if chosen.orders:
-        day = bars.filter(pl.col("open_time").dt.date() == START.date()).with_columns(
-            pl.col("close") + 0.001, revision=pl.col("revision") + pl.duration(days=9)
-        )
-        orders(main_folder, [*batches, day], ids, chosen.orders)
-    if chosen.kills:
-        kills(store, url, folder / "kills", bars, end, chosen.kills)
+        work(Bench(store, engine, Path(place), bars), chosen.orders)
 
 
 if __name__ == "__main__":

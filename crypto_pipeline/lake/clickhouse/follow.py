@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -65,8 +66,8 @@ def follow(
         _remark(store, tables, target)
         tables.set_symbols(store.symbols.names())
         for timeframe in timeframes:
-            for batch in _batches(due(store, tables, timeframe), timeframe):
-                _bring(store, tables, timeframe, batch, done)
+            for batch, bars in _read_ahead(store, timeframe, due(store, tables, timeframe)):
+                _bring(tables, timeframe, batch, bars, done)
                 done.cells += batch.height
                 done.by_timeframe[str(timeframe)] = done.by_timeframe.get(str(timeframe), 0) + batch.height
                 progress(f"{timeframe}: {batch.height} cells, {done.copies_sent:,} bars sent so far")
@@ -98,30 +99,45 @@ def _batches(cells: pl.DataFrame, timeframe: Timeframe) -> Iterator[pl.DataFrame
     """Cells to read together: stretches of days of some instruments, newest first. Days that stand alone are read
     alone, so that a healed day does not read its month.
     """
-    period = "1mo" if timeframe < Timeframe.H1 else "1y"
+    period = "1mo" if timeframe.minutes < Timeframe.H1.minutes else "1y"
     parts = cells.sort("day", "instrument_id").with_columns(pl.col("day").dt.truncate(period).alias("period"))
     for part in reversed(parts.partition_by("period", maintain_order=True)):
         days, numbers = part["day"].n_unique(), part["instrument_id"].n_unique()
         groups = [part] if 2 * part.height > days * numbers else part.partition_by("day", maintain_order=True)
         for group in groups:
-            whose = group.sort("instrument_id", "day")
-            limit = pl.col("rows").cum_sum() // BATCH_ROWS
-            number = limit.first().over("instrument_id").alias("batch")
-            for batch in whose.with_columns(number).partition_by("batch", maintain_order=True):
-                yield batch.drop("period", "batch")
+            counted = group.sort("instrument_id", "day").with_columns(pl.col("rows").cum_sum().alias("until"))
+            # an instrument goes as a whole
+            number = pl.col("until").last().over("instrument_id") // BATCH_ROWS
+            for batch in counted.with_columns(number.alias("batch")).partition_by("batch", maintain_order=True):
+                yield batch.drop("period", "until", "batch")
 
 
-def _bring(store: Store, tables: MirrorTables, timeframe: Timeframe, cells: pl.DataFrame, done: Followed) -> None:
+def _read_ahead(store: Store, timeframe: Timeframe, cells: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Batches of cells with their bars of now; each is read while the one before it is sent."""
+    with ThreadPoolExecutor(1, thread_name_prefix="clickhouse") as pool:
+        before: tuple[pl.DataFrame, Future[pl.DataFrame]] | None = None
+        for batch in _batches(cells, timeframe):
+            reading = pool.submit(bars_of_cells, store, long_reads(store), timeframe, *_span(batch, timeframe), batch)
+            if before is not None:
+                yield before[0], before[1].result()
+            before = batch, reading
+        if before is not None:
+            yield before[0], before[1].result()
+
+
+def _span(cells: pl.DataFrame, timeframe: Timeframe) -> tuple[datetime, datetime]:
     first, last = cells["day"].min(), cells["day"].max()
     assert isinstance(first, date)
     assert isinstance(last, date)
-    start, end = midnight(first), midnight(last) + timedelta(days=timeframe.cell_days)
-    numbers = cells["instrument_id"].unique().sort().to_list()
-    now = bars_of_cells(store, long_reads(store), timeframe, start, end, cells)
+    return midnight(first), midnight(last) + timedelta(days=timeframe.cell_days)
+
+
+def _bring(tables: MirrorTables, timeframe: Timeframe, cells: pl.DataFrame, now: pl.DataFrame, done: Followed) -> None:
     unknown = cells.filter(~pl.col("known"))
     # what is sent before a kill is found again, even if its cell leaves PostgreSQL meanwhile
     tables.set_states(timeframe, unknown.with_columns(data_version=pl.lit(0, pl.Int64), rows=pl.lit(1, pl.Int64)))
-    there = tables.copies(numbers, timeframe, start, end)
+    numbers = cells["instrument_id"].unique().sort().to_list()
+    there = tables.copies(numbers, timeframe, *_span(cells, timeframe))
     there = there.with_columns(pl.col("open_time").dt.date().alias("day")).join(cells, on=_CELL, how="semi")
     sent = changes(now, there.drop("day"))
     tables.write(timeframe, sent)

@@ -9,7 +9,7 @@ import polars as pl
 
 from crypto_pipeline.lake.clickhouse import statements
 from crypto_pipeline.lake.clickhouse.engine import MirrorEngine
-from crypto_pipeline.market.bars import BAR_SCHEMA, vwap
+from crypto_pipeline.market.bars import vwap
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.store.columns.bars import RANKS
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
@@ -83,9 +83,7 @@ class MirrorTables:
 
     def write(self, timeframe: Timeframe, copies: pl.DataFrame) -> None:
         """Append copies of bars, in COPY_SCHEMA. The order of arrival does not matter, nor does a repetition."""
-        rank = pl.col("source").replace_strict(RANKS, default=0, return_dtype=pl.UInt16).alias("source_rank")
-        rows = copies.select(*COPY_SCHEMA, rank, pl.lit(str(timeframe)).alias("timeframe"))
-        self._engine.insert("bars", rows)
+        self._engine.insert("bars", stored_rows(timeframe, copies))
 
     def states(self, timeframe: Timeframe) -> pl.DataFrame:
         """What the mirror has of each cell, in CELLS_TO_MIRROR; an emptied cell has 0 rows."""
@@ -132,6 +130,7 @@ class MirrorTables:
         self._engine.command(statements.DROP)
 
 
-def content_schema() -> dict[str, pl.DataType]:
-    """Schema of the frames of bars that ``follow`` compares: KEY and CONTENT."""
-    return {"instrument_id": pl.Int32(), "open_time": BAR_SCHEMA["open_time"], **{n: READ_SCHEMA[n] for n in CONTENT}}
+def stored_rows(timeframe: Timeframe, copies: pl.DataFrame) -> pl.DataFrame:
+    """Copies of bars (COPY_SCHEMA) with the columns of the table ``bars`` that it does not make itself."""
+    rank = pl.col("source").replace_strict(RANKS, default=0, return_dtype=pl.UInt16).alias("source_rank")
+    return copies.select(*COPY_SCHEMA, rank, pl.lit(str(timeframe)).alias("timeframe"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -127,6 +127,22 @@ def test_a_day_that_is_healed_alone_is_read_alone(store: Store, tables: MirrorTa
     cells = following.due(store, tables, M1)
     assert cells.height == 2
     assert [part.height for part in following._batches(cells, M1)] == [1, 1]
+
+
+@pytest.mark.parametrize(("timeframe", "periods"), [(M1, 2), (Timeframe.M30, 2), (H1, 1)])
+def test_a_batch_is_of_one_partition_and_fits_into_memory(
+    monkeypatch: pytest.MonkeyPatch, timeframe: Timeframe, periods: int
+) -> None:
+    monkeypatch.setattr(following, "BATCH_ROWS", 100_000)
+    days = pl.date_range(date(2025, 1, 20), date(2025, 2, 18), eager=True).alias("day")
+    rows = pl.lit(timeframe.bars_per_cell, pl.Int64).alias("rows")
+    cells = pl.DataFrame({"instrument_id": range(10)}).join(days.to_frame(), how="cross").with_columns(rows)
+    batches = list(following._batches(cells, timeframe))
+    assert_frame_equal(pl.concat(batches), cells, check_row_order=False, check_column_order=False)
+    most = 100_000 + 31 * timeframe.bars_per_cell
+    assert max(batch["rows"].sum() for batch in batches) <= most
+    assert all(batch["day"].dt.truncate("1mo").n_unique() <= 3 - periods for batch in batches)
+    assert len(batches) >= periods
 
 
 def test_the_comparison_finds_what_differs_and_the_next_run_mends_it(store: Store, tables: MirrorTables) -> None:
