@@ -25,7 +25,7 @@ from crypto_pipeline.store.schema.migrations import migrate
 from crypto_pipeline_tests.builders import pgbouncer
 from crypto_pipeline_tests.builders.databases import NewDatabase, copied
 from crypto_pipeline_tests.builders.pgbouncer import PgBouncer
-from crypto_pipeline_tests.builders.places import recorded_folder
+from crypto_pipeline_tests.builders.places import recorded_folder, server_folder
 
 #: A week of history unless a test says otherwise; the default of the generated market takes much longer to collect.
 os.environ.setdefault("CRYPTO_PIPELINE_DAYS", "7")
@@ -85,7 +85,7 @@ def recorded_data() -> Path:
 def postgres_server() -> Iterator[EmbeddedServer]:
     """The session's own embedded server, without fsync (tests that pull plugs make servers of their own)."""
     # a short path, so that the socket's path stays short; pytest's own are readable by root only
-    folder = Path(tempfile.mkdtemp(prefix="cp-test-"))
+    folder = server_folder("cp-test-")
     server = EmbeddedServer(folder)
     if _PROGRAMS is not None:
         version = binaries._version(Path(_PROGRAMS) / "postgres")
@@ -94,7 +94,7 @@ def postgres_server() -> Iterator[EmbeddedServer]:
     try:
         server.prepare()
         (folder / "postgres/data/local.conf").write_text(
-            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_wal_size = 256MB\n"
         )
         with server.running():
             yield server

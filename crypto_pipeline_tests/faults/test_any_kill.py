@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from crypto_pipeline.healing import Horizon
 from crypto_pipeline.market import Instrument, Timeframe, to_spans
 from crypto_pipeline.replay import ReplayExchange, running_exchange
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
+from crypto_pipeline_tests.builders.places import server_folder
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -106,7 +106,7 @@ class Deployment:
 
 @pytest.fixture
 def deployment() -> Iterator[tuple[Deployment, ReplayExchange]]:
-    folder = Path(tempfile.mkdtemp(prefix="cp-kill-"))
+    folder = server_folder("cp-kill-")
     instruments = ",".join(f"{base}USDT" for base in BASES)
     with running_exchange(instruments=instruments, now=NOW, weight_limit=0, faults=FAULTS) as exchange:
         one = Deployment(folder, exchange)

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, database_clock, miscounted, series
 from crypto_pipeline_tests.builders.databases import as_argument
+from crypto_pipeline_tests.builders.places import server_folder
 from crypto_pipeline_tests.faults import retention_worker
 from crypto_pipeline_tests.store.archive.test_archive import everything
 
@@ -109,7 +109,7 @@ class Database:
 
 @pytest.fixture
 def database() -> Iterator[Database]:
-    folder = Path(tempfile.mkdtemp(prefix="cp-kill-"))
+    folder = server_folder("cp-kill-")
     one = Database(folder)
     migrate(one.url)
     try:

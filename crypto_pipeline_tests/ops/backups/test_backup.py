@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,6 +28,7 @@ from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.builders.background import Background
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, miscounted, series
+from crypto_pipeline_tests.builders.places import server_folder
 from crypto_pipeline_tests.store.archive import test_archive
 
 
@@ -39,7 +39,7 @@ def silent(text: str) -> None:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     # short and open to all, as PostgreSQL needs it
-    path = Path(tempfile.mkdtemp(prefix="cp-backup-"))
+    path = server_folder("cp-backup-")
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from crypto_pipeline.store.embedded import binaries
 from crypto_pipeline.store.embedded.binaries import Binaries
 from crypto_pipeline.store.schema.migrations import migrate
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, miscounted, series
+from crypto_pipeline_tests.builders.places import server_folder
 from crypto_pipeline_tests.store.archive import test_archive
 
 
@@ -57,7 +57,7 @@ def servers() -> Iterator[dict[int, str]]:
     with ExitStack() as stack:
         urls = {}
         for version, programs in INSTALLED.items():
-            folder = Path(tempfile.mkdtemp(prefix="cp-version-"))
+            folder = server_folder("cp-version-")
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             server = EmbeddedServer(folder)
             server._cluster.binaries = Binaries(programs, version)

@@ -6,12 +6,10 @@ Guards I10: a replica that lags, stops or cancels changes no answer of a reader.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import psycopg
@@ -28,6 +26,7 @@ from crypto_pipeline.store.database.errors import DatabaseAwayError
 from crypto_pipeline.store.database.pg_errors import explained, is_transient
 from crypto_pipeline.store.embedded.server import EmbeddedServer
 from crypto_pipeline_tests.builders.bars import START, add_symbols, bar, database_clock, frame, series
+from crypto_pipeline_tests.builders.places import server_folder
 from crypto_pipeline_tests.builders.standby import Standby, replicated_primary
 
 pytestmark = pytest.mark.own_server
@@ -37,7 +36,7 @@ END = START + timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def primary() -> Iterator[EmbeddedServer]:
-    folder = Path(tempfile.mkdtemp(prefix="cp-replica-"))
+    folder = server_folder("cp-replica-")
     with replicated_primary(folder) as server:
         ensure_databases(server.url("postgres"), [NAME])
         migrate(server.url(NAME))
