@@ -36,6 +36,8 @@ def bar_mirror(context: dg.AssetExecutionContext, database: MarketDatabase) -> d
     """
     settings = load_settings()
     if not settings.mirror:
+        with database.store() as store:
+            mirror.leave_mirror(store, settings)
         result = check_result(
             mirror.FRESH_CHECK, "bar_mirror", passed=True, severity="warning", summary=mirror.NOT_WANTED
         )

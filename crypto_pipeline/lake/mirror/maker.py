@@ -108,11 +108,28 @@ class MirrorMaker:
         return [one for of in self.series() for one in self._store.connections.run(cells.due, of, moment)]
 
     def drop(self) -> int:
-        """Take every file out of use and delete it at once; return the number of files. Reads go to the tables."""
+        """Take every file out of use and delete it at once; return the number of files. Reads go to the tables.
+
+        A file that an Iceberg table lists stays until ``tidy`` finds that its snapshots have expired. The folder goes
+        with the last file.
+        """
         with exclusively(self._store.connections, _LOCK, "mirror"):
             self._recover(take_over=False)
             self._store.connections.run(catalogue.retire_all)
-            return self._remove(grace_seconds=0)
+            gone = self._remove(grace_seconds=0)
+            ownership.leave(self._storage)
+            return gone
+
+    def tidy(self) -> int:
+        """Delete files that nobody reads any more, and make none: for a mirror that is off. Return their number."""
+        retired = ("written", "verified", "retired")
+        if not self._store.connections.run(catalogue.find, None, None, None, retired):
+            return 0
+        with exclusively(self._store.connections, _LOCK, "mirror"):
+            self._recover(take_over=False)
+            gone = self._remove()
+            ownership.leave(self._storage)
+            return gone
 
     def _recover(self, take_over: bool) -> None:
         """Remove what an interrupted run left; readers never used it."""

@@ -7,6 +7,7 @@ database that was restored to an earlier state. It may only be deleted in a fold
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from crypto_pipeline.store import Store, StoreError
@@ -40,6 +41,17 @@ def claim(store: Store, storage: ArchiveStorage, *, by_force: bool = False) -> N
         mark = Path(folder) / MARK
         mark.write_text(token + "\n")
         storage.replace(MARK, mark)
+
+
+def leave(storage: ArchiveStorage) -> None:
+    """Remove the mark from a folder without files, and the folder."""
+    if set(storage.paths()) - {MARK}:
+        return
+    storage.delete(MARK)
+    if storage.folder is not None:
+        for place in sorted((one for one in storage.folder.glob("**") if one.is_dir()), reverse=True):
+            with suppress(OSError):  # somebody has put another file there
+                place.rmdir()
 
 
 def remove_unknown(store: Store, storage: ArchiveStorage) -> int:

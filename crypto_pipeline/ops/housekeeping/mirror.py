@@ -33,6 +33,28 @@ def open_mirror(store: Store, settings: Settings) -> MirrorMaker:
     return MirrorMaker(store, ArchiveStorage(mirror_url(settings)), settings.data_dir / "scratch" / "mirror")
 
 
+def note_setting(store: Store, settings: Settings) -> None:
+    """Let all reads of the database use the mirror, or the tables alone, as the deployment's setting says."""
+    store.connections.run(catalogue.set_in_use, settings.mirror)
+
+
+def leave_mirror(store: Store, settings: Settings) -> int:
+    """What a run does while the mirror is off: reads leave it, and files that were dropped go. Their number.
+
+    The outcome is stored as a check result. Raises StoreError.
+    """
+    note_setting(store, settings)
+    _record(store, FRESH_CHECK, NOT_WANTED, passed=True, severity="warning")
+    return open_mirror(store, settings).tidy()
+
+
+def drop_mirror(store: Store, settings: Settings) -> tuple[int, int]:
+    """Delete the mirror; return the number of deleted files, and of those that Iceberg tables list for a while."""
+    note_setting(store, settings)
+    gone = open_mirror(store, settings).drop()
+    return gone, len(store.connections.run(catalogue.find, None, None, None, ("retired",)))
+
+
 def make_mirror(
     store: Store,
     settings: Settings,
@@ -47,6 +69,7 @@ def make_mirror(
     It looks at what changed since the last run, with ``whole`` at all that is stored. A folder in the data directory
     belongs to this deployment, whoever used it before. Raises StoreError.
     """
+    note_setting(store, settings)
     take_over = take_over or settings.mirror_url is None
     try:
         report = open_mirror(store, settings).run(

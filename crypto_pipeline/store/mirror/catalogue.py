@@ -253,6 +253,11 @@ def owner(connection: psycopg.Connection[Any]) -> str:
     return str(row[0])
 
 
+def set_in_use(connection: psycopg.Connection[Any], in_use: bool) -> None:
+    """Let all reads of this database use the mirror, or the tables alone."""
+    connection.execute("UPDATE lake.owner SET in_use = %(in_use)s WHERE in_use <> %(in_use)s", {"in_use": in_use})
+
+
 def disown(connection: psycopg.Connection[Any]) -> None:
     """Forget all files without deleting them, and become another owner: for the copy of a database."""
     connection.execute("DELETE FROM lake.days")

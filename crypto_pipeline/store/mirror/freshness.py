@@ -6,15 +6,18 @@ changed meanwhile: versions are drawn from a sequence and change in the transact
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import psycopg
 
+from crypto_pipeline.settings import PREFIX, SettingsError, load_settings
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.mirror import catalogue
 from crypto_pipeline.store.mirror.catalogue import MirrorFile
@@ -48,7 +51,7 @@ SELECT {archived}, {arrays} FROM (
            CASE WHEN d.version = c.version AND d.rows = c.rows THEN d.file_id ELSE 0 END AS file_id
     FROM ({cells}) c
     LEFT JOIN lake.days d ON d.dataset = %(dataset)s AND d.series = %(series)s
-        AND d.instrument_id = c.instrument_id AND d.day = c.day
+        AND d.instrument_id = c.instrument_id AND d.day = c.day AND (SELECT in_use FROM lake.owner)
 ) q
 """
 _CHECK = """
@@ -95,6 +98,8 @@ class Freshness:
         begins, ends, *arrays = self._connections.row(self._text(_STATE), self._values(numbers, first, until))
         found = [_array(data, _WIRE[kind]) for data, kind in zip(arrays, _COLUMNS.values(), strict=True)]
         states = CellStates(*found)
+        if not _wanted_here(os.environ.get(f"{PREFIX}MIRROR")):
+            states.files[:] = 0
         for begin, end in zip(_array(begins, ">i4"), _array(ends, ">i4"), strict=True):
             states.files[(states.days >= begin) & (states.days < end)] = 0
         return states
@@ -129,6 +134,17 @@ class Freshness:
             "dataset": self._of.dataset, "series": self._of.series, "ids": list(numbers),
             "first": _day(first), "until": _day(until),
         }  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def _wanted_here(setting: str | None) -> bool:
+    """Whether this process uses files; the database says whether anyone does."""
+    if setting is None:
+        return True
+    try:
+        return load_settings().mirror
+    except SettingsError:
+        return True
 
 
 def _suspect(connection: psycopg.Connection[Any], file_id: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,11 +14,15 @@ from typer.testing import CliRunner
 from crypto_pipeline.cli.app import app
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.operations import mirror as definitions
+from crypto_pipeline.lake.reads import bars, files, mirrored
+from crypto_pipeline.lake.reads.plan import FileBatch
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.object_store import local_path
 from crypto_pipeline.store.mirror import catalogue
-from crypto_pipeline_tests.builders.bars import add_symbols, series
+from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, series
+
+MARCH_30 = datetime(2025, 3, 30, tzinfo=UTC)
 
 
 def materialize() -> dg.ExecuteInProcessResult:
@@ -29,6 +34,21 @@ def materialize() -> dg.ExecuteInProcessResult:
     )
 
 
+def read_files(store: Store, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Number of reads of files for a long read, whose answer is right."""
+    batches = []
+
+    def counted(batch: FileBatch, *given: Any) -> Any:
+        batches.append(batch)
+        return files.read_batch(batch, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mirrored, "read_batch", counted)
+        patch.setattr(bars, "TABLE_BARS", 0)
+        assert bars.long_reads(store).read(SYMBOLS, Timeframe.M1, MARCH_30, MARCH_30 + timedelta(days=1)).height == 5760
+    return len(batches)
+
+
 def test_the_asset_makes_it_the_check_proves_it_and_commands_show_and_drop_it(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,7 +56,7 @@ def test_the_asset_makes_it_the_check_proves_it_and_commands_show_and_drop_it(
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
     with Store(postgres_url) as store:
         add_symbols(store)
-        store.bars.write(series(count=1440, start=datetime(2025, 3, 30, tzinfo=UTC)), Timeframe.M1)
+        store.bars.write(series(count=1440, start=MARCH_30), Timeframe.M1)
 
         result = materialize()
         figures = result.asset_materializations_for_node("bar_mirror")[0].metadata
@@ -58,4 +78,16 @@ def test_the_asset_makes_it_the_check_proves_it_and_commands_show_and_drop_it(
     shown = json.loads(CliRunner().invoke(app, ["mirror", "status", "--json"]).stdout)
     assert (shown["due"]["files"], [one["files"] for one in shown["series"]]) == (1, [3])
     assert "1 files with 1,440 rows made" in CliRunner().invoke(app, ["mirror", "make"]).stdout
+
+    monkeypatch.setenv("CRYPTO_PIPELINE_MIRROR", "false")
+    with Store(postgres_url) as store:
+        assert read_files(store, monkeypatch) == 0, "a process whose setting says so reads the table alone"
+        monkeypatch.delenv("CRYPTO_PIPELINE_MIRROR")
+        assert read_files(store, monkeypatch) > 0
+        monkeypatch.setenv("CRYPTO_PIPELINE_MIRROR", "false")
+        assert materialize().success
+        monkeypatch.delenv("CRYPTO_PIPELINE_MIRROR")
+        assert read_files(store, monkeypatch) == 0, "and everyone once the deployment has noted it"
+    monkeypatch.setenv("CRYPTO_PIPELINE_MIRROR", "false")
     assert "5 files deleted" in CliRunner().invoke(app, ["mirror", "drop"]).stdout
+    assert not (tmp_path / "mirror").exists()

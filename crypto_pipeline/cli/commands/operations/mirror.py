@@ -21,9 +21,10 @@ def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import print_json, table
     from crypto_pipeline.ops.host.disk_space import size_text
-    from crypto_pipeline.ops.housekeeping.mirror import NOT_WANTED, mirror_frame, mirror_url, open_mirror
+    from crypto_pipeline.ops.housekeeping.mirror import NOT_WANTED, mirror_frame, mirror_url, note_setting, open_mirror
 
     with open_store(settings := deployment_settings(data_dir)) as store:
+        note_setting(store, settings)
         files, due = mirror_frame(store), open_mirror(store, settings).due()
     left = {"files": len(due), "cells": sum(one.cells for one in due), "rows": sum(one.rows for one in due)}
     if as_json:
@@ -59,7 +60,10 @@ def make(
 def drop(data_dir: DataDir = None) -> None:
     """Delete the mirror. Nothing is lost: reads go to the tables, and the next run makes it again if it is on."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
-    from crypto_pipeline.ops.housekeeping.mirror import open_mirror
+    from crypto_pipeline.ops.housekeeping.mirror import drop_mirror
 
     with open_store(settings := deployment_settings(data_dir)) as store:
-        typer.echo(f"{open_mirror(store, settings).drop():,} files deleted")
+        gone, left = drop_mirror(store, settings)
+    typer.echo(f"{gone:,} files deleted")
+    if left:
+        typer.echo(f"{left:,} more go when the snapshots of Iceberg tables that list them have expired")

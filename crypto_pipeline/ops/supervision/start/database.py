@@ -16,6 +16,7 @@ from crypto_pipeline.ops.supervision.start.initial_instruments import begin_coll
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate, resolve_url
 from crypto_pipeline.store.database.connect import check_direct_url, database_name
+from crypto_pipeline.store.mirror.catalogue import set_in_use
 from crypto_pipeline.venues import collected_venues
 
 
@@ -47,6 +48,7 @@ def make_ready(
     check_direct_url(url)
     with Store(url) as store:
         replay_clock.tell(settings, places, store)
+        store.connections.run(set_in_use, settings.mirror)
     migrated()
     ensure_databases(environment[DAGSTER_URL_VARIABLE], [database_name(environment[DAGSTER_URL_VARIABLE])])
     with Store(url) as store:
