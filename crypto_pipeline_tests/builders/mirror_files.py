@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -16,6 +18,7 @@ from crypto_pipeline.store.archive.catalogue import sha256
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.parquet import NARROW_GROUP_ROWS, ParquetOut
 from crypto_pipeline.store.mirror import catalogue, cells
+from crypto_pipeline.store.mirror.catalogue import MirrorFile
 from crypto_pipeline.store.mirror.datasets import FileSpan, MirrorSeries
 from crypto_pipeline.store.mirror.looks import MirrorMoment
 
@@ -32,13 +35,20 @@ def mirror_bars(
     return made
 
 
+def mirror_file(**changes: Any) -> MirrorFile:
+    """A current file of the catalogue that has no content; ``changes`` are fields of it."""
+    fields = dict.fromkeys(field.name for field in dataclasses.fields(MirrorFile))
+    known = {"file_id": 1, "dataset": "bars", "series": "1m", "instrument_id": 1, "status": "current"}
+    return MirrorFile(**(fields | known | changes))
+
+
 def _make(store: Store, storage: ArchiveStorage, folder: Path, span: FileSpan, moment: MirrorMoment) -> Path:
     run, names = store.connections.run, store.symbols.names()
     within = run(cells.within, span, moment)
     numbers = sorted(set(within["instrument_id"].to_list()), key=lambda number: names[number])
     path = folder / f"{secrets.token_hex(6)}.parquet"
     begin, end = midnight(span.first_day), midnight(span.end_day)
-    with ParquetOut(path, "bars") as file:
+    with ParquetOut(path, "bars", plain=span.plain) as file:
         frame = run(rows.bars, {number: names[number] for number in numbers}, span.of.timeframe, begin, end)
         for part in frame.iter_slices(NARROW_GROUP_ROWS):
             file.add(part)

@@ -101,7 +101,7 @@ class MirrorWriter:
             table = ready.drop(_CELL)
             if written is None:
                 columns = dict(table.schema)
-                written = _Written(ParquetOut(path, span.of.dataset, columns), [], None, columns)
+                written = _Written(ParquetOut(path, span.of.dataset, columns, span.plain), [], None, columns)
             for part in table.iter_slices(NARROW_GROUP_ROWS):
                 written.out.add(part)
             counted = ready.group_by(_CELL).agg(pl.len().cast(pl.Int32).alias("read"))

@@ -45,13 +45,15 @@ class RowPiece:
 class FileColumns:
     """What files are read as: their ``schema``, the name of the ``time`` column, and the ``wanted`` columns.
 
-    ``made`` has columns that files do not have: the expression and dtype of each.
+    ``made`` has columns that files do not have: the expression and dtype of each. ``step``: ms between two rows of an
+    instrument where none is absent (None: unknown).
     """
 
     schema: Mapping[str, pl.DataType]
     wanted: Sequence[str]
     time: str = "open_time"
     made: Mapping[str, tuple[pl.Expr, pl.DataType]] = field(default_factory=dict)
+    step: int | None = None
 
     def read(self) -> list[str]:
         """The columns of files that are needed."""

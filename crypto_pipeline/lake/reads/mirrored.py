@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.lake.reads.files import FileColumns, RowPiece, UnreadableFileError, read_batch
+from crypto_pipeline.lake.reads.plain import read_plain
 from crypto_pipeline.lake.reads.plan import Asked, ReadPlan, TableSpan, make_plan
 from crypto_pipeline.market.times import EPOCH
 from crypto_pipeline.store.archive.object_store import local_path
@@ -85,8 +86,11 @@ class MirrorReads:
     ) -> pl.DataFrame:
         # bounds of open times, which are whole milliseconds, are rounded up
         low, high = (-((EPOCH - moment) // _MILLISECOND) for moment in (begin, until))
-        pieces: list[RowPiece] = []
-        for batch in plan.batches:
+        plain, packed = read_plain(plan.batches, asked, columns, low, high)
+        if not packed and not plan.spans and (whole := plain.frame()) is not None:
+            return whole
+        pieces = plain.pieces()
+        for batch in packed:
             pieces += read_batch(batch, asked, columns, low, high)
         names = list(asked.ids)
         for span in plan.spans:
@@ -98,7 +102,9 @@ class MirrorReads:
 
     def _unchanged(self, states: CellStates, asked: Asked, plan: ReadPlan) -> bool:
         """Whether the cells are as they were, except those of the last span, which was read in one statement."""
-        last = plan.spans[-1] if plan.spans else TableSpan(0, 0, ())
+        if not plan.spans:
+            return True  # files never change, so all is of the moment when the cells were asked for
+        last = plan.spans[-1]
         numbers = asked.numbers
         other = [numbers[place] for place in last.places]
         before = states.outside(other, last.first, last.until)

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
@@ -48,6 +48,7 @@ def base_url(place: str | Path) -> str:
     return text.rstrip("/")
 
 
+@lru_cache(10_000)
 def local_path(url: str) -> Path | None:
     """The local path of a ``file://`` URL; None for an object store."""
     parts = urlsplit(url)

@@ -7,7 +7,7 @@ The same rows give the same bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ NARROW_GROUP_ROWS = 11_520
 _TEXTS = ("instrument", "source", "venue", "taker_side")
 _ADDABLE = (*VALUE_COLUMNS, "quantity")
 #: Columns with statistics, which readers filter by; for other columns they would only make the file's footer longer.
-_CHOSEN_BY = ["instrument", "open_time", "time", "signal_ts", "recorded_at", "superseded_at"]
+_CHOSEN_BY = ["instrument", "open_time", "time", "signal_ts", "complete", "recorded_at", "superseded_at"]
 #: Integer columns with delta encoding: most rise from row to row, so differences take a tenth of the space, and less
 #: time.
 _WHOLE = ("open_time", "revision", "recorded_at", "superseded_at", *OPTIONAL_COUNTS, "time", "trade_id", "first_id",
@@ -103,20 +103,26 @@ class Tally:
 class ParquetOut(AbstractContextManager["ParquetOut", None]):
     """A new file at ``path``, filled by ``add``. Use ``with``; only ``close`` completes the Parquet file.
 
-    ``columns``: names and dtypes (default: those of ``kind``).
+    ``columns``: names and dtypes (default: those of ``kind``). ``plain``: columns without nulls whose values are
+    neither packed nor encoded, for readers that copy them.
     """
 
-    def __init__(self, path: Path, kind: str, columns: Schema | None = None) -> None:
+    def __init__(self, path: Path, kind: str, columns: Schema | None = None, plain: Sequence[str] = ()) -> None:
         self.path, self.kind = path, kind
         self.tally = Tally()
         columns = columns or FILE_SCHEMAS[kind]
-        schema = pl.DataFrame(schema=columns).to_arrow().schema
         names = list(columns)
+        schema = pl.DataFrame(schema=columns).to_arrow().schema
+        for name in plain:
+            number = names.index(name)
+            schema = schema.set(number, schema.field(number).with_nullable(False))
+        self._schema = schema
+        codecs = dict.fromkeys(names, "zstd") | dict.fromkeys(_FAST, "lz4") | dict.fromkeys(plain, "none")
         self._writer = pq.ParquetWriter(
             path,
             schema,
-            compression={name: "lz4" if name in _FAST else "zstd" for name in names},
-            compression_level={name: _LEVEL for name in names if name not in _FAST},
+            compression={name: codecs[name] for name in names},
+            compression_level={name: _LEVEL for name in names if codecs[name] == "zstd"},
             use_dictionary=[name for name in names if name in _TEXTS],
             column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in _WHOLE},
             write_statistics=[name for name in names if name in _CHOSEN_BY],
@@ -126,7 +132,7 @@ class ParquetOut(AbstractContextManager["ParquetOut", None]):
         """Append a frame in the kind's schema as one row group; an empty frame is skipped."""
         if frame.height:
             self.tally.add(frame)
-            self._writer.write_table(frame.to_arrow(), row_group_size=frame.height)
+            self._writer.write_table(frame.to_arrow().cast(self._schema), row_group_size=frame.height)
 
     def close(self) -> None:
         """Write the end of the file."""

@@ -24,7 +24,7 @@ from crypto_pipeline.store.mirror.datasets import FileSpan, MirrorSeries
 #: Seconds for which a retired file stays, for readers that still read it.
 GRACE_SECONDS = 3600
 #: Rises with the columns or encodings of files; files of another version are made again.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _COLUMNS = """
 file_id, dataset, series, instrument_id, first_day, end_day, base_url, path, rows, bytes, sha256, schema_version,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from crypto_pipeline.market.bars import PRICE_COLUMNS
 from crypto_pipeline.market.timeframes import Timeframe
 
 Dataset = Literal["bars", "features", "labels"]
@@ -15,6 +16,8 @@ Grain = Literal["alone", "days", "month", "year"]
 
 #: Grain of bars narrower than so many minutes; wider ones have a file per year.
 _GRAINS: tuple[tuple[int, Grain], ...] = ((5, "alone"), (60, "days"), (1440, "month"))
+#: Columns of bars that files of one instrument have as plain values, which are read without a decoder.
+PLAIN_COLUMNS = (*PRICE_COLUMNS, "volume")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,6 +61,11 @@ class FileSpan:
     instrument_id: int | None
     first_day: date
     end_day: date
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """Columns that its file has as plain values."""
+        return PLAIN_COLUMNS if self.of.dataset == "bars" and self.instrument_id is not None else ()
 
     def __str__(self) -> str:
         whom = "all instruments" if self.instrument_id is None else f"instrument {self.instrument_id}"

@@ -15,7 +15,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.lake.reads import bars as reads
-from crypto_pipeline.lake.reads import files
+from crypto_pipeline.lake.reads import files, plain
 from crypto_pipeline.lake.reads import mirrored as mirrored_reads
 from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.lake.reads.plan import FileBatch
@@ -44,13 +44,21 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[FileBatch]:
     """Small reads use files too; each file is proven again. The batches of files that are read."""
     monkeypatch.setattr(reads, "TABLE_BARS", 0)
     files.forget_proofs()
+    plain.forget_kept()
     done: list[FileBatch] = []
 
     def noted(batch: FileBatch, *rest: Any) -> Any:
         done.append(batch)
         return files.read_batch(batch, *rest)
 
+    def noted_plain(batches: list[FileBatch], *rest: Any) -> Any:
+        found, left = plain.read_plain(batches, *rest)
+        packed = {id(batch) for batch in left}
+        done.extend(batch for batch in batches if id(batch) not in packed)
+        return found, left
+
     monkeypatch.setattr(mirrored_reads, "read_batch", noted)
+    monkeypatch.setattr(mirrored_reads, "read_plain", noted_plain)
     return done
 
 
