@@ -39,6 +39,11 @@ def print_status(found: dict[str, Any]) -> None:
         return
     size = database["size_bytes"] / 1e6
     out.print(f"\ndatabase {database['address']}, {size:,.0f} MB, schema {database['schema_version']}", markup=False)
+    mirror = database["mirror"]
+    if mirror is not None and (mirror["files"] or not mirror["in_use"]):
+        until = f", 1m bars until {mirror['until']}" if mirror["until"] else ""
+        unused = "" if mirror["in_use"] else ", turned off: no read uses it"
+        out.print(f"mirror {mirror['files']:,} files, {mirror['bytes'] / 1e6:,.0f} MB{until}{unused}", markup=False)
     stated, ours = database["market_time"], datetime.now(UTC)
     if stated is not None and abs((market := datetime.fromisoformat(stated)) - ours) > _APART:
         out.print(f"time: {market:%Y-%m-%d %H:%M} UTC at the venue, {ours:%Y-%m-%d %H:%M} UTC on this machine")

@@ -259,6 +259,21 @@ def _describe(url: str, store: Store) -> dict[str, Any]:
         "address": address(url),
         "size_bytes": store.size_bytes(),
         "schema_version": versions[-1] if versions else None,
+        "mirror": _mirror(store) if "0055.mirror_in_use" in versions else None,
+    }
+
+
+def _mirror(store: Store) -> dict[str, Any]:
+    """The mirror's files: their number, bytes and last day (exclusive), and whether reads use them."""
+    from crypto_pipeline.store.mirror.catalogue import is_in_use
+
+    files = store.storage.mirror().to_dicts()
+    until = [row["end"].isoformat() for row in files if (row["dataset"], row["series"]) == ("bars", "1m")]
+    return {
+        "in_use": store.connections.run(is_in_use),
+        "files": sum(row["files"] for row in files),
+        "bytes": sum(row["bytes"] for row in files),
+        "until": until[0] if until else None,
     }
 
 

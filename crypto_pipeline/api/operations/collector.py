@@ -150,6 +150,12 @@ def _gaps(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
     yield gauge("oldest_gap_age_seconds", text, ["state"], _by(rows, ["state"], "oldest_age_seconds"))
 
 
+def _mirror(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    labels = ["dataset"]
+    yield gauge("mirror_files", "Files of the mirror that reads use.", labels, _by(rows, labels, "files"))
+    yield gauge("mirror_bytes", "Disk space of those files.", labels, _by(rows, labels, "bytes"))
+
+
 def _jobs(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
     runs = [([row["job"], "succeeded" if row["succeeded"] else "failed"], row) for row in rows]
     labels = ["processor", "status"]
@@ -294,7 +300,7 @@ def _programs(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
 #: The metrics of each part. ``heartbeats`` comes first: it says whether the database answers.
 _METRICS: dict[str, Callable[[Any], Iterator[Metric]]] = {
     "heartbeats": _heartbeats, "database": _database, "instruments": _instruments, "newest_bars": _newest_bars,
-    "stored_bars": _stored_bars, "gaps": _gaps, "jobs": _jobs, "alerts": _alerts,
+    "stored_bars": _stored_bars, "gaps": _gaps, "mirror": _mirror, "jobs": _jobs, "alerts": _alerts,
     "messages": _messages, "checks": _checks, "leases": _leases,
     "budgets": _budgets, "features": _features, "views": _views, "queue": _queue, "runs_launched": _runs_launched,
     "daemons": _daemons, "instigators": _instigators, "machine": _machine, "disk": _disk, "programs": _programs,

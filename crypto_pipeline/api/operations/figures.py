@@ -81,7 +81,7 @@ class DeploymentFigures:
             "instruments": scrape.instruments, "ping": scrape.ping, "checks": self._checks,
             "messages": scrape.messages,
         }  # fmt: skip
-        sums = {"stored_bars": scrape.stored_bars, "gaps": scrape.gaps}
+        sums = {"stored_bars": scrape.stored_bars, "gaps": scrape.gaps, "mirror": scrape.mirror}
         return [
             *(Part(name, read, _QUICK, away) for name, read in quick.items()),
             Part("database", scrape.database, _SERIES, away, self._background),

@@ -52,6 +52,7 @@ def bar_mirror(context: dg.AssetExecutionContext, database: MarketDatabase) -> d
         metadata={
             **report.as_dict(),
             "dagster/row_count": int(files["rows"].sum()),
+            "oldest_day_not_mirrored": str(report.behind or "none"),
             "bytes_in_all": int(files["bytes"].sum()),
             "mirror": metadata.table(files),
         },

@@ -36,8 +36,8 @@ _CHECKS = {
     check_specs=[dg.AssetCheckSpec(name, asset="storage_report", description=text) for name, text in _CHECKS.items()],
 )
 def storage_report(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Size per table, timeframe, index and archive, growth per day, days until full, bloat, cache hit, slow queries,
-    what the next retention run will free. `crypto-pipeline storage` shows the same.
+    """Size per table, timeframe, index, archive and mirror, growth per day, days until full, bloat, cache hit, slow
+    queries, what the next retention run will free. `crypto-pipeline storage` shows the same.
     """
     settings = load_settings()
     with database.store() as store:
@@ -73,6 +73,7 @@ def _shown(measured: StorageReport) -> dict[str, Any]:
         "tables": metadata.table(readable(measured.tables)),
         "indexes": metadata.table(readable(measured.indexes), most=20),
         "archive": metadata.table(readable(measured.archive)),
+        "mirror": metadata.table(readable(measured.mirror)),
         "growth": metadata.table(readable(measured.growth)),
         "next_retention": metadata.table(readable(measured.freed)),
         "dagster": metadata.table(readable(measured.dagster.head(10))),

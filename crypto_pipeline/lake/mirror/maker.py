@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from crypto_pipeline.lake.mirror import ownership
@@ -34,6 +34,8 @@ _LOCK = 0x6D697272  # "mirr"
 class MirrorReport:
     """Result of a run: ``made`` files, ``failed`` ones in words, the number of files that are ``left`` for the next
     run, of days that left the mirror (``gone``), and of ``removed`` files; ``seconds`` of the run.
+
+    ``behind``: the first day of the oldest file that was not made; None: every closed day is mirrored.
     """
 
     made: list[MadeFile] = field(default_factory=list)
@@ -41,7 +43,13 @@ class MirrorReport:
     left: int = 0
     gone: int = 0
     removed: int = 0
+    behind: date | None = None
     seconds: float = 0.0
+
+    def miss(self, files: Sequence[DueFile]) -> None:
+        """Note files that were not made."""
+        days = [file.span.first_day for file in files]
+        self.behind = min(days if self.behind is None else [self.behind, *days])
 
     def as_dict(self) -> dict[str, float]:
         """The figures, for metadata."""
@@ -156,16 +164,19 @@ class MirrorMaker:
         for number, due in enumerate(found):
             if time.monotonic() >= until:
                 report.left += len(found) - number
+                report.miss(found[number:])
                 return
             try:
                 made = self._writer.make(due.span, moment)
             except StoreError as error:
                 report.failed.append(f"{due.span}: {error}")
                 progress(report.failed[-1])
+                report.miss([due])
                 whole = False
                 continue
             if made is None:
                 report.left += 1
+                report.miss([due])
             else:
                 report.made.append(made)
                 progress(f"{due.span}: {made.rows:,} rows in {made.bytes:,} bytes")

@@ -16,7 +16,7 @@ _MOST = 12
 
 
 def storage_chart(found: StorageReport) -> bytes:
-    """Draw the largest tables with indexes, archive, backups and Dagster; below, the forecast of the disk. PNG
+    """Draw the largest tables with indexes, archive, mirror, backups and Dagster; below, the forecast of the disk. PNG
     bytes.
     """
     bars = _bars(found)
@@ -43,6 +43,7 @@ def _bars(found: StorageReport) -> pl.DataFrame:
     others = pl.DataFrame(
         [
             ("archive (Parquet)", int(found.archive["bytes"].sum() or 0), 0),
+            ("mirror (Parquet)", int(found.mirror["bytes"].sum() or 0), 0),
             ("backups", found.backups_bytes, 0),
             ("Dagster's storage", int(found.dagster["bytes"].sum() or 0), 0),
         ],

@@ -104,7 +104,10 @@ def files_text(proof: MirrorProof) -> str:
 def fresh_text(report: MirrorReport) -> str:
     """The outcome of a run in one sentence for people."""
     if report.left:
-        return f"{report.left} files of the mirror are still to be made: their days are read from the table"
+        return (
+            f"{report.left} files of the mirror are still to be made, the oldest from {report.behind} on: their days "
+            "are read from the table"
+        )
     return "every closed day is in the mirror as it is in the table"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.ops.backups import files as backup_files
 from crypto_pipeline.ops.backups.files import backup_dir, nightly_backup
 from crypto_pipeline.ops.host.disk_space import size_text
+from crypto_pipeline.ops.housekeeping.mirror import mirror_url
 from crypto_pipeline.ops.housekeeping.retention import archive_url, kept_for_ever_per_day, open_retention
 from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store, StoreError, dagster_url
@@ -50,6 +52,7 @@ class StorageReport:
     tables: pl.DataFrame
     indexes: pl.DataFrame
     archive: pl.DataFrame
+    mirror: pl.DataFrame
     growth: pl.DataFrame
     #: Growth in bytes per day, and whether it was measured or estimated from the bars of the last days.
     bytes_per_day: float
@@ -101,7 +104,7 @@ class StorageReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a dict for JSON."""
-        frames = ("tables", "indexes", "archive", "growth", "freed", "dagster")
+        frames = ("tables", "indexes", "archive", "mirror", "growth", "freed", "dagster")
         return {
             "taken_at": self.taken_at,
             "headline": self.headline(),
@@ -126,7 +129,8 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
     dagster = _dagster(settings, url)
     backups = backup_files.stored_bytes(backup_dir(settings))
     if sample:
-        storage.sample(_beside(settings, storage.archive(), dagster, backups))
+        files = {"archive": storage.archive(), "mirror": storage.mirror(), "dagster": dagster}
+        storage.sample(_beside(settings, files, backups))
     server, growth, archive, tables = storage.server(), storage.growth(), storage.archive(), storage.tables()
     whole = growth.filter(name="")
     measured = whole.height > 0
@@ -140,6 +144,7 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
         tables=tables,
         indexes=storage.indexes(),
         archive=archive,
+        mirror=storage.mirror(),
         growth=growth.filter(pl.col("name") != ""),
         bytes_per_day=rate,
         measured=measured,
@@ -188,19 +193,20 @@ def next_retention(settings: Settings, store: Store, tables: pl.DataFrame) -> pl
     )
 
 
-def _beside(settings: Settings, archive: pl.DataFrame, dagster: pl.DataFrame, backups: int) -> dict[str, int]:
-    """Bytes of Dagster, archive and backups that share the disk of the database, by name."""
-    sizes = {"dagster": int(dagster["bytes"].sum() or 0), "archive": int(archive["bytes"].sum() or 0)}
+def _beside(settings: Settings, frames: Mapping[str, pl.DataFrame], backups: int) -> dict[str, int]:
+    """Bytes of what shares the disk of the database, by name."""
+    sizes = {name: int(frame["bytes"].sum() or 0) for name, frame in frames.items()}
     return {name: size for name, size in {**sizes, "backups": backups}.items() if name in _disk_mates(settings)}
 
 
 def _disk_mates(settings: Settings) -> set[str]:
-    """Which of ``dagster``, ``archive`` and ``backups`` share the disk of the database."""
+    """Which of ``dagster``, ``archive``, ``mirror`` and ``backups`` share the disk of the database."""
     found = {"dagster"} if settings.dagster_database_url is None else set()
     if settings.database_url is None:
-        files = local_path(base_url(archive_url(settings)))
-        if files is not None and _same_disk(files, settings.data_dir):
-            found.add("archive")
+        for name, url in (("archive", archive_url(settings)), ("mirror", mirror_url(settings))):
+            files = local_path(base_url(url))
+            if files is not None and _same_disk(files, settings.data_dir):
+                found.add(name)
         if _same_disk(backup_dir(settings), settings.data_dir):
             found.add("backups")
     return found

@@ -258,6 +258,13 @@ def set_in_use(connection: psycopg.Connection[Any], in_use: bool) -> None:
     connection.execute("UPDATE lake.owner SET in_use = %(in_use)s WHERE in_use <> %(in_use)s", {"in_use": in_use})
 
 
+def is_in_use(connection: psycopg.Connection[Any]) -> bool:
+    """Whether reads of this database use the mirror."""
+    row = connection.execute("SELECT in_use FROM lake.owner").fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
 def disown(connection: psycopg.Connection[Any]) -> None:
     """Forget all files without deleting them, and become another owner: for the copy of a database."""
     connection.execute("DELETE FROM lake.days")

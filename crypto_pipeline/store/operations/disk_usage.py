@@ -21,7 +21,7 @@ from crypto_pipeline.store.partitions.vacuum import vacuum
 #: Bytes of a bar with its index, used until statistics exist.
 BAR_BYTES = 170
 #: Our schemas; ``dagster_storage`` measures Dagster's database.
-_SCHEMAS = "('market', 'ops', 'research', 'trading')"
+_SCHEMAS = "('market', 'ops', 'research', 'trading', 'lake', 'iceberg')"
 
 # Each row has 28 bytes of overhead (header and line pointer), and a page has 8,168 usable bytes of 8,192. Further bytes
 # of a table are space left by updates and deletes; PostgreSQL reuses some of it.
@@ -76,6 +76,17 @@ _ARCHIVE = """
 SELECT kind, timeframe, count(*)::int AS files, sum(rows)::bigint AS rows, sum(bytes)::bigint AS bytes,
        min(first_open) AS first, max(end_open) AS "end"
 FROM market.archive_files WHERE status = 'current' GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+# Retired files stay a while for readers that still read them.
+_MIRROR = """
+SELECT dataset, series, count(*)::int AS files, sum(rows)::bigint AS rows, sum(bytes)::bigint AS bytes,
+       min(first_day) AS first, max(end_day) AS "end"
+FROM lake.files WHERE status = 'current' GROUP BY 1, 2
+UNION ALL
+SELECT 'retired', '', count(*)::int, sum(rows)::bigint, sum(bytes)::bigint, min(first_day), max(end_day)
+FROM lake.files WHERE status <> 'current' HAVING count(*) > 0
+ORDER BY 1, 2
 """
 
 _SERVER = """
@@ -173,6 +184,13 @@ class Storage:
     def archive(self) -> pl.DataFrame:
         """Per kind and timeframe of archive files in use: ``files``, ``rows``, ``bytes``, ``first``, ``end``."""
         return self._connections.frame(_ARCHIVE)
+
+    def mirror(self) -> pl.DataFrame:
+        """Per dataset and series of the mirror's files: ``files``, ``rows``, ``bytes``, ``first`` and ``end`` day.
+
+        Files that no read uses any more are the dataset ``retired``.
+        """
+        return self._connections.frame(_MIRROR)
 
     def server(self) -> dict[str, Any]:
         """``bytes`` of the database, ``server_bytes`` of all accessible databases, ``cache_hit`` (0 to 1)."""

@@ -17,9 +17,11 @@ from crypto_pipeline.defs.operations import mirror as definitions
 from crypto_pipeline.lake.reads import bars, files, mirrored
 from crypto_pipeline.lake.reads.plan import FileBatch
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops.status import _mirror
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.object_store import local_path
 from crypto_pipeline.store.mirror import catalogue
+from crypto_pipeline.store.operations.figures.deployment import MetricsScrape
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, series
 
 MARCH_30 = datetime(2025, 3, 30, tzinfo=UTC)
@@ -74,6 +76,9 @@ def test_the_asset_makes_it_the_check_proves_it_and_commands_show_and_drop_it(
         found = {one.check_name: one for one in result.get_asset_check_evaluations()}
         assert not found["mirror_files"].passed
         assert file.path in str(found["mirror_files"].description)
+
+        assert (store.storage.mirror()["files"].to_list(), _mirror(store)["until"]) == ([3, 1], "2025-04-01")
+        assert [row["files"] for row in MetricsScrape(store.connections, "replay").mirror()] == [3]
 
     shown = json.loads(CliRunner().invoke(app, ["mirror", "status", "--json"]).stdout)
     assert (shown["due"]["files"], [one["files"] for one in shown["series"]]) == (1, [3])

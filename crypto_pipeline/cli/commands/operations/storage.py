@@ -138,6 +138,7 @@ def _print(found: StorageReport, *, queries: bool) -> None:
     table("", head, rows or [_table_row(row, rate) for row in found.tables.head(5).iter_rows(named=True)])
     _small("largest indexes", found.indexes.head(5), ["index", "parts", "bytes", "scans"])
     _small("archive", found.archive, ["kind", "timeframe", "files", "rows", "bytes", "first", "end"])
+    _small("mirror", found.mirror, ["dataset", "series", "files", "rows", "bytes", "first", "end"])
     _small("next retention run", found.freed, ["timeframe", "spans", "rows", "bytes"])
     ahead = ", ".join(f"{name} {count}" for name, count in found.partitions_ahead.items())
     typer.echo(f"partitions ahead: {ahead}")

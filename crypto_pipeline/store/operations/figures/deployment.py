@@ -30,6 +30,11 @@ SELECT current_setting('server_version') AS version, pg_database_size(current_da
        extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8 AS uptime_seconds
 """
 
+_MIRROR = """
+SELECT dataset, count(*) AS files, sum(bytes)::bigint AS bytes
+FROM lake.files WHERE status = 'current' GROUP BY 1 ORDER BY 1
+"""
+
 _INSTRUMENTS = """
 SELECT coalesce(venue, %(venue)s) AS venue, asset_class, active, count(*) AS instruments
 FROM market.instruments GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
@@ -237,6 +242,10 @@ class MetricsScrape:
         and ``accounted`` over the running UTC day and the one before (``_2d``) and over seven days (``_7d``).
         """
         return _by_width(self._rows(_STORED_BARS, {"venue": self._venue}))
+
+    def mirror(self) -> Rows:
+        """Current files of the mirror by ``dataset``: ``files``, ``bytes``."""
+        return self._rows(_MIRROR)
 
     def gaps(self) -> Rows:
         """Open rows of the ledger by ``state``: ``gaps``, ``bars``, ``oldest_age_seconds``."""
