@@ -6,6 +6,7 @@ Guards I9 (docs/invariants.md).
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,8 +44,9 @@ def s3() -> Iterator[str]:
     }
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
-    boto3.client("s3").create_bucket(Bucket=BUCKET)
-    yield f"s3://{BUCKET}/market"
+    bucket = f"{BUCKET}-{secrets.token_hex(4)}"  # all servers of a process have the same buckets
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    yield f"s3://{bucket}/market"
     for name, value in before.items():
         if value is None:
             del os.environ[name]
