@@ -11,14 +11,17 @@ import polars as pl
 
 from crypto_pipeline.lake.reads.files import FileColumns
 from crypto_pipeline.lake.reads.mirrored import MirrorReads
+from crypto_pipeline.lake.reads.newest import newest_of
 from crypto_pipeline.market.bars import vwap
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.rows import BAR_FILE
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.mirror.datasets import MirrorSeries
 from crypto_pipeline.store.mirror.freshness import Freshness
+from crypto_pipeline.store.mirror.newest import first_day
 from crypto_pipeline.store.reads.bars import BarReader, BarReads
 from crypto_pipeline.store.reads.queries import Wanted
 
@@ -55,8 +58,11 @@ class _MirrorRouter:
 
     def read(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
         """The bars with the ``columns`` of READ_SCHEMA, sorted by instrument and time. Sets ``wanted.columns``."""
-        if wanted.last is not None or wanted.most <= TABLE_BARS or not ids or fork_safety.without_polars():
+        if wanted.most <= TABLE_BARS or not ids or fork_safety.without_polars():
             return self._below.read(wanted, ids, columns)
+        if wanted.last is not None:
+            found = self._newest(wanted, ids, columns) if wanted.as_of is None else None
+            return self._below.read(wanted, ids, columns) if found is None else found
         needed = list(dict.fromkeys([*columns, *(["complete"] if wanted.complete else [])]))
 
         def table(chosen: dict[str, int], begin: datetime, until: datetime) -> pl.DataFrame:
@@ -74,6 +80,19 @@ class _MirrorRouter:
             found = found.filter("complete")
         # not `select`, which takes longer
         return found if needed == list(columns) else pl.DataFrame([found[name] for name in columns])
+
+    def _newest(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame | None:
+        """The newest bars, from the days that have them by their counts; None if these are too few."""
+        assert wanted.last is not None
+        more = self._connections.run(first_day, wanted.ids, wanted.timeframe, wanted.until, wanted.last)
+        if more is None:
+            return None
+        span = replace(wanted, begin=max(wanted.begin, midnight(more)), last=None)
+        bars = self.read(span, ids, list(dict.fromkeys(["instrument", *columns])))
+        found = newest_of(bars, len(ids), wanted.last)
+        if found is None or found.columns == list(columns):
+            return found
+        return pl.DataFrame([found[name] for name in columns])
 
     def _mirror(self, timeframe: Timeframe) -> MirrorReads:
         found = self._mirrors.get(timeframe)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -157,6 +158,24 @@ def test_an_answer_is_of_one_moment_however_bars_change_during_the_read(
     assert found.height == 12 * 1440
 
 
+def test_the_newest_bars_are_the_tables(mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = mirrored.store
+    store.bars.write(series(count=11 * 1440 + 77, start=FIRST), M1)
+    mirrored.make()
+    read, tables = long_reads(store), store.reader
+    middle = FIRST + 5 * DAY + timedelta(minutes=7, microseconds=1)
+    for last in (1, 1440, 5000, 11 * 1440):
+        for before in (None, middle):
+            for names, columns in ((SYMBOLS, ["close", "open_time"]), (SYMBOLS[1:2], None)):
+                found = read.newest(names, M1, last, before=before, columns=columns, complete=True)
+                assert_frame_equal(found, tables.newest(names, M1, last, before=before, columns=columns, complete=True))
+
+    called = list[Any]()
+    monkeypatch.setattr(read.router, "_below", SimpleNamespace(read=lambda *asked: called.append(asked)))
+    read.newest(SYMBOLS, M1, 3 * 1440, before=FIRST + 9 * DAY)
+    assert called == [], "such a read comes from files alone"
+
+
 def test_a_past_moment_before_the_newest_change_is_read_from_the_tables(mirrored: Mirrored) -> None:
     store = mirrored.store
     store.bars.write(series(("BTC-USDT",), count=3 * 1440, start=FIRST), M1)
@@ -239,3 +258,7 @@ def _ask(mirrored: Mirrored, chosen: random.Random, timeframe: Timeframe, moment
         names, start, end, timeframe,
         as_of=chosen.choice([None, chosen.choice(moments)]), complete=chosen.random() < 0.3, columns=columns,
     )  # fmt: skip
+    last, before = chosen.choice([1, 60, 3_000]), chosen.choice([None, end])
+    for asked in (names, names[:1]):
+        found = long_reads(mirrored.store).newest(asked, timeframe, last, before=before, columns=columns)
+        assert_frame_equal(found, mirrored.store.reader.newest(asked, timeframe, last, before=before, columns=columns))
