@@ -44,6 +44,9 @@ def print_status(found: dict[str, Any]) -> None:
         until = f", 1m bars until {mirror['until']}" if mirror["until"] else ""
         unused = "" if mirror["in_use"] else ", turned off: no read uses it"
         out.print(f"mirror {mirror['files']:,} files, {mirror['bytes'] / 1e6:,.0f} MB{until}{unused}", markup=False)
+    if (replica := database["replica"]) is not None:
+        lag = "an unknown time" if replica["lag_seconds"] is None else f"{replica['lag_seconds']:.1f} s"
+        out.print(f"replica {replica['address']}, {replica['trouble'] or f'{lag} behind'}", markup=False)
     stated, ours = database["market_time"], datetime.now(UTC)
     if stated is not None and abs((market := datetime.fromisoformat(stated)) - ours) > _APART:
         out.print(f"time: {market:%Y-%m-%d %H:%M} UTC at the venue, {ours:%Y-%m-%d %H:%M} UTC on this machine")

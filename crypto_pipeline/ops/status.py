@@ -210,7 +210,7 @@ def _database(settings: Settings, venues: Sequence[str], *, running: bool) -> di
         with _open(settings) as (url, store):
             # what nothing runs for is not asked for: then these settings need not be those of the next `up`
             stored = Stored.read(store, settings if running else None)
-            described = _describe(url, store)
+            described = _describe(url, store) | {"replica": _replica(settings, url)}
             of_venues = _of_venues(venues, url, store)
     except StoreError as error:
         unknown = _as_dict(Stored()) | {"incomplete_because": [f"the database does not answer: {error}"]}
@@ -275,6 +275,16 @@ def _mirror(store: Store) -> dict[str, Any]:
         "bytes": sum(row["bytes"] for row in files),
         "until": until[0] if until else None,
     }
+
+
+def _replica(settings: Settings, url: str) -> dict[str, Any] | None:
+    """The replica that reads go to: its address, how far it is behind, and its trouble; None without one."""
+    if settings.database_read_url is None:
+        return None
+    from crypto_pipeline.store.coordination.replica_facts import replica_facts
+
+    facts = replica_facts(url, settings.database_read_url.get_secret_value())
+    return {"address": facts.address, "lag_seconds": facts.lag, "trouble": facts.trouble}
 
 
 def _as_dict(stored: Stored) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from crypto_pipeline.ops.checks.registry import definition_of
 _ADVICE = {
     "database": "See whether PostgreSQL runs and has room: `crypto-pipeline status`, then its log.",
     "database_writable": "See why PostgreSQL refuses to write: a full disk, a standby, or read-only by setting.",
+    "replica": "See whether the replica runs and streams (pg_stat_replication); the primary answers meanwhile.",
     "supervisor": "Start it again: `crypto-pipeline up`.",
     "ingest": "See `crypto-pipeline status`; it is started again by itself. If it stays so, read its log.",
     "dagster_daemon": "See `crypto-pipeline status`; it is started again by itself. If it stays so, read its log.",

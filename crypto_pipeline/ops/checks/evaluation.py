@@ -22,6 +22,7 @@ from crypto_pipeline.ops.checks.states import CheckState, unknown
 from crypto_pipeline.ops.checks.subjects.scheduled import JOBS
 from crypto_pipeline.ops.host.disk_space import Disk
 from crypto_pipeline.settings import Settings
+from crypto_pipeline.store.coordination.replica_facts import ReplicaFacts, ReplicaWatch
 from crypto_pipeline.store.database.connect import open_session
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pg_errors import OUTAGE
@@ -43,6 +44,8 @@ class Evaluator:
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
         self._market: psycopg.Connection[Any] | None = None
         self._dagster: psycopg.Connection[Any] | None = None
+        read_url = settings.database_read_url
+        self._replica = None if read_url is None else ReplicaWatch(read_url.get_secret_value())
 
     def evaluate(self) -> list[CheckState]:
         """The state of every operational check now. Never raises for what it finds; a database that is away is a state.
@@ -52,7 +55,7 @@ class Evaluator:
         return judge(self.observe())
 
     def observe(self) -> Observation:
-        """One look at both databases, the disk and the backups."""
+        """One look at both databases, the replica, the disk and the backups."""
         took, trouble = self._ping()
         facts, trouble = self._facts() if trouble is None else (None, trouble)
         dagster, dagster_trouble = self._dagster_facts() if facts is not None else (None, "the database is away")
@@ -66,6 +69,7 @@ class Evaluator:
             _disk(self._settings),
             _newest_backup(self._settings),
             files.nightly_backup(self._settings),
+            self._replica_facts() if facts is not None else None,
         )
 
     def record(self, states: Sequence[CheckState]) -> bool:
@@ -104,6 +108,8 @@ class Evaluator:
         """Close both connections."""
         self._forget_market()
         self._forget_dagster()
+        if self._replica is not None:
+            self._replica.close()
 
     def _connection(self) -> psycopg.Connection[Any]:
         if self._market is None or self._market.closed:
@@ -153,6 +159,15 @@ class Evaluator:
         except (StoreError, psycopg.Error) as error:
             self._forget_dagster()
             return None, str(error).strip().splitlines()[0]
+
+    def _replica_facts(self) -> ReplicaFacts | None:
+        if self._replica is None:
+            return None
+        try:
+            return self._replica.look(self._connection())
+        except (StoreError, psycopg.Error):  # the primary went away in between: the next look says so
+            self._forget_market()
+            return None
 
     def _forget_market(self) -> None:
         if self._market is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store.coordination.heartbeats import SUPERVISOR
+from crypto_pipeline.store.coordination.replica_facts import ReplicaFacts
 from crypto_pipeline.store.operations.figures.dagster_facts import DagsterFacts
 from crypto_pipeline.store.operations.figures.health_facts import HealthFacts
 
@@ -47,6 +48,7 @@ class Observation:
         disk: The disk of the data directory; None where it cannot be read.
         newest_backup: Seconds since the newest backup that was right; None where there is none.
         wants_backups: Whether a backup is to be made every night.
+        replica: The replica of ``database_read_url``; None where there is none, or the primary does not answer.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Observation:
     disk: DiskRoom | None = None
     newest_backup: float | None = None
     wants_backups: bool = False
+    replica: ReplicaFacts | None = None
 
     @property
     def known(self) -> HealthFacts:

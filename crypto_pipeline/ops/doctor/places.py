@@ -99,6 +99,29 @@ def own_database(settings: Settings) -> Requirement:
     return Requirement("database", "ok", found)
 
 
+def read_replica(settings: Settings) -> Requirement:
+    """The replica of ``database_read_url``: whether it is one of the primary, answers, and how far it is behind."""
+    from crypto_pipeline.store.coordination.replica_facts import replica_facts
+    from crypto_pipeline.store.database_url import resolve_url
+
+    assert settings.database_read_url is not None
+    try:
+        facts = replica_facts(resolve_url(settings), settings.database_read_url.get_secret_value())
+    except StoreError:
+        return Requirement("replica", "unknown", "the primary server does not answer")
+    if facts.trouble is not None:
+        found = f"{facts.address}: {facts.trouble}"
+        if facts.is_replica:
+            return Requirement("replica", "note", found, "Start it; until then the primary takes all reads.")
+        return Requirement("replica", "bad", found, f"Let {PREFIX}DATABASE_READ_URL lead to a replica, or remove it.")
+    if facts.lag is None or facts.lag > settings.database_read_lag:
+        behind = "an unknown time" if facts.lag is None else f"{facts.lag:.0f} s"
+        return Requirement(
+            "replica", "note", f"{facts.address} is {behind} behind", "See `replica` in docs/runbook.md."
+        )
+    return Requirement("replica", "ok", f"{facts.address}, {facts.lag:.1f} s behind")
+
+
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())

@@ -8,12 +8,14 @@ from datetime import datetime
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 
+#: Position of a primary in bytes, and its time; the position is null on a replica.
 # A commit is visible only after its record is in the log: what is visible now is before this position.
-_PRIMARY = """
+PRIMARY_POSITION = """
 SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::int8 END,
        clock_timestamp()
 """
-_REPLICA = """
+#: Position that a replica has replayed (null on a primary), its newest commit, and the seconds since then.
+REPLAYED_POSITION = """
 SELECT CASE WHEN pg_is_in_recovery() THEN (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::int8 END,
        pg_last_xact_replay_timestamp(),
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8
@@ -37,7 +39,7 @@ class ReplayedPosition:
 
 def primary_position(connections: Connections) -> tuple[int, datetime]:
     """Position of the primary in bytes, and the time by its clock (UTC). Raises StoreError, also for a replica."""
-    position, moment = connections.row(_PRIMARY)
+    position, moment = connections.row(PRIMARY_POSITION)
     if position is None:
         raise StoreError("database_url leads to a replica: it must lead to the primary server")
     return int(position), moment
@@ -45,7 +47,7 @@ def primary_position(connections: Connections) -> tuple[int, datetime]:
 
 def replayed_position(connections: Connections) -> ReplayedPosition:
     """What a replica has replayed. Raises StoreError, also for a server that replays nothing."""
-    position, committed, age = connections.row(_REPLICA)
+    position, committed, age = connections.row(REPLAYED_POSITION)
     if position is None:
         raise StoreError("the server for reads replays no other one: it is no streaming replica, or was promoted")
     return ReplayedPosition(int(position), committed, age)

@@ -9,6 +9,7 @@ from typing import Any
 
 from crypto_pipeline.ops.checks.observation import DiskRoom, Observation
 from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store.coordination.replica_facts import ReplicaFacts
 from crypto_pipeline.store.operations.figures.dagster_facts import DagsterFacts, Instigator, LastRun
 from crypto_pipeline.store.operations.figures.health_facts import (
     BarSilence,
@@ -60,8 +61,8 @@ def well() -> Observation:
         last_runs={"make_backup": LastRun("make_backup", "SUCCESS", "r1", 3_600.0)},
     )
     return Observation(
-        load_settings(), facts, None, 0.002, dagster, None, DiskRoom(100 * 10**9, 60 * 10**9, 5 * 10**9, True),
-        3_600.0, True,
+        load_settings(database_read_url="postgresql://reader@r/market"), facts, None, 0.002, dagster, None,
+        DiskRoom(100 * 10**9, 60 * 10**9, 5 * 10**9, True), 3_600.0, True, ReplicaFacts("r:5432/market", 0.0),
     )  # fmt: skip
 
 
@@ -141,6 +142,8 @@ FAULTS: dict[str, tuple[str, Plant]] = {
     "database down": ("database", lambda seen: replace(seen, facts=None, database_trouble="cannot reach PostgreSQL")),
     "database slow": ("database_speed", lambda seen: replace(seen, database_seconds=0.8)),
     "database read-only": ("database_writable", with_facts(read_only="cannot execute INSERT")),
+    "replica away": ("replica", lambda seen: replace(seen, replica=ReplicaFacts("r:5432/market", trouble="refused"))),
+    "replica lags": ("replica", lambda seen: replace(seen, replica=ReplicaFacts("r:5432/market", 61.0))),
     "disk 95 %": ("disk_room", lambda seen: replace(seen, disk=DiskRoom(1000 * 10**9, 49 * 10**9, 5 * 10**9, True))),
     "venue banned": ("venue_bans", with_facts(bans={"binance": 300.0})),
     "one instrument silent": ("instruments_silent", one_silent),

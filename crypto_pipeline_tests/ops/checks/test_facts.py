@@ -121,14 +121,12 @@ def test_planted_rows_turn_their_checks_bad_and_alerts_open_and_close(
 
 
 @pytest.mark.usefixtures("connection")
-def test_the_states_of_every_fault_are_stored_as_they_were_judged(
-    evaluator: Evaluator, postgres_url: str, settings: Settings
-) -> None:
+def test_the_states_of_every_fault_are_stored_as_they_were_judged(evaluator: Evaluator, postgres_url: str) -> None:
     with Store(postgres_url) as store:
         for fault, (check, plant) in FAULTS.items():
             states = judge(plant(well()))
             assert evaluator.record(states), fault
-            stored = {state.name: state for state in recorded_states(store, settings)}
+            stored = {state.name: state for state in recorded_states(store, well().settings)}
             for state in states:
                 there = stored[state.name]
                 assert (there.status, there.summary, there.figure) == (state.status, state.summary, state.figure), fault

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 import psycopg
@@ -19,9 +20,14 @@ from starlette.testclient import TestClient
 from crypto_pipeline import Reader
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops.checks.evaluation import Evaluator
+from crypto_pipeline.ops.checks.states import CheckState
+from crypto_pipeline.ops.doctor import places
+from crypto_pipeline.ops.status import gather
 from crypto_pipeline.reading.servers.routed_answers import ReplicaWarning
+from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, StoreError, migrate
-from crypto_pipeline.store.database.connect import ensure_databases
+from crypto_pipeline.store.database.connect import address, ensure_databases
 from crypto_pipeline.store.database.errors import DatabaseAwayError
 from crypto_pipeline.store.database.pg_errors import explained, is_transient
 from crypto_pipeline.store.embedded.server import EmbeddedServer
@@ -115,7 +121,9 @@ def test_the_replica_answers_while_it_follows_and_the_primary_while_it_lags(
     assert of_replica(reader) == now + 1
 
 
-def test_what_is_stored_beside_bars_comes_from_the_replica_too(reader: Reader, store: Store, standby: Standby) -> None:
+def test_what_is_stored_beside_bars_comes_from_the_replica_too(
+    primary: EmbeddedServer, store: Store, standby: Standby
+) -> None:
     hole = {"instrument": "ETH-USDT", "timeframe": "1m", "start": START, "end": END, "state": "lost"}
     correct(store, 210.0)
     store.ledger.record(pl.DataFrame([hole | {"evidence": "{}"}]))
@@ -130,16 +138,20 @@ def test_what_is_stored_beside_bars_comes_from_the_replica_too(reader: Reader, s
         "features": lambda each: each.features("BTC-USDT", START, END),
         "latest": lambda each: each.latest(columns=["instrument", "close"]),
     }
-    with Reader(store.url) as plain:
+    # so far behind that its answers do not depend on how fast the last position arrives
+    patient = Reader(primary.url(NAME), read_url=standby.url(NAME), read_lag=60.0, patience=5.0)
+    with patient as reader, Reader(store.url) as plain:
+        while not of_replica(reader):
+            reader.gaps()
         for what, ask in asks.items():
             before = of_replica(reader)
             assert ask(reader).equals(ask(plain)), what
             assert of_replica(reader) == before + 1, what
-    with pytest.raises(StoreError, match="unknown instrument 'NOPE'"):
-        reader.gaps("NOPE")
-    before = of_replica(reader)
-    reader.gaps()
-    assert of_replica(reader) == before + 1, "a wrong name is no fault of the replica"
+        with pytest.raises(StoreError, match="unknown instrument 'NOPE'"):
+            reader.gaps("NOPE")
+        before = of_replica(reader)
+        reader.gaps()
+        assert of_replica(reader) == before + 1, "a wrong name is no fault of the replica"
 
 
 def test_who_has_written_reads_what_was_written(reader: Reader, store: Store, standby: Standby) -> None:
@@ -153,15 +165,16 @@ def test_who_has_written_reads_what_was_written(reader: Reader, store: Store, st
     assert of_replica(reader) == before
     standby.resume()
     standby.caught_up()
-    assert first_close(reader) == 220.5
-    assert of_replica(reader) == before + 1
+    while of_replica(reader) == before:
+        assert first_close(reader) == 220.5
 
 
 def test_over_http_rows_of_a_replica_have_its_age(store: Store, standby: Standby, primary: EmbeddedServer) -> None:
     reader = Reader(primary.url(NAME), read_url=standby.url(NAME), read_lag=60.0, patience=5.0)
     with TestClient(create_app(reader)) as client:
         standby.caught_up()
-        assert int(client.get("/gaps").headers["age"]) == 0
+        while not of_replica(reader):
+            assert int(client.get("/gaps").headers["age"]) == 0
         standby.pause()
         correct(store, 230.0)
         changed = time.monotonic()
@@ -172,6 +185,46 @@ def test_over_http_rows_of_a_replica_have_its_age(store: Store, standby: Standby
         assert datetime.fromisoformat(told.headers["x-as-of"]) <= datetime.now(UTC) - timedelta(seconds=1)
         assert of_replica(reader) >= 2
         standby.resume()
+
+
+def test_a_replica_that_lags_is_away_or_is_none_is_said(
+    store: Store, standby: Standby, primary: EmbeddedServer
+) -> None:
+    """By the check, which opens an alert, by ``doctor`` and by ``status``."""
+    with_replica: dict[str, Any] = {"database_url": store.url, "database_read_url": standby.url(NAME)}
+    settings = load_settings(**with_replica, database_read_lag=0.5)
+    evaluator = Evaluator(settings)
+
+    def check() -> CheckState:
+        (found,) = [state for state in evaluator.evaluate() if state.name == "replica"]
+        assert evaluator.record([found])
+        return found
+
+    standby.caught_up()
+    assert (check().status, places.read_replica(settings).status) == ("ok", "ok")
+    assert gather(settings)["database"]["replica"] == {
+        "address": address(standby.url(NAME)), "lag_seconds": 0.0, "trouble": None,
+    }  # fmt: skip
+    standby.pause()
+    correct(store, 240.0)
+    check()
+    paused = time.monotonic()
+    correct(store, 241.0)
+    while (lagging := check()).status == "ok":
+        assert time.monotonic() < paused + 20
+    assert lagging.figure is not None
+    assert lagging.figure > 0.5
+    assert "reads go to the primary" in lagging.summary
+    assert [row["source"] for row in store.checks.open_alerts().to_dicts()] == ["replica"]
+    assert places.read_replica(settings).status == "note"
+    standby.resume()
+    standby.caught_up()
+    assert check().status == "ok"
+    stranger = load_settings(**with_replica | {"database_read_url": store.url})
+    assert places.read_replica(stranger).status == "bad"
+    nobody = load_settings(**with_replica | {"database_read_url": f"postgresql://x@127.0.0.1:1/{NAME}"})
+    assert places.read_replica(nobody).status == "note"
+    evaluator.close()
 
 
 def test_an_answer_of_the_cache_is_never_younger_than_true(reader: Reader, store: Store, standby: Standby) -> None:

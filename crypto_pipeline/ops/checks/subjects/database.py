@@ -1,11 +1,11 @@
-"""Checks of the database and of the clocks: it answers, it can be written, and the clocks agree."""
+"""Checks of the database and of the clocks: it answers, can be written, its replica follows, and the clocks agree."""
 
 from __future__ import annotations
 
 from crypto_pipeline.defaults import replays
 from crypto_pipeline.ops.checks.definition import CheckDefinition
 from crypto_pipeline.ops.checks.observation import Observation
-from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok
+from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
 
 #: Seconds by which two clocks may differ. A bar is expected `settle_delay` (5 s) after its end.
 _CLOCK_LIMIT = 2.0
@@ -40,6 +40,21 @@ def _clock(seen: Observation) -> CheckFinding:
     return CheckFinding("bad" if abs(ahead) > _CLOCK_LIMIT else "ok", said, round(ahead, 3))
 
 
+def _replica(seen: Observation) -> CheckFinding:
+    facts = seen.replica
+    if facts is None:
+        return unknown("the replica was not looked at")
+    if facts.trouble is not None:
+        return bad(f"the replica at {facts.address} cannot be read from: {facts.trouble}")
+    if facts.lag is None:
+        return bad(f"the replica at {facts.address} has replayed nothing yet")
+    lag = round(facts.lag, 3)
+    said = f"the replica is {facts.lag:.0f} s behind" if lag else "the replica follows"
+    if lag > seen.settings.database_read_lag:
+        return bad(f"{said}: reads go to the primary", lag)
+    return ok(said, lag)
+
+
 CHECKS = (
     CheckDefinition(
         "database", "data_pipeline", "PostgreSQL answers.", "critical", evaluate=_database,
@@ -55,5 +70,10 @@ CHECKS = (
     CheckDefinition(
         "clock", "edge_cases", "The clocks of this machine, of the database and of the venue agree.", "error",
         f"≤ {_CLOCK_LIMIT:g} s apart", "s", requires=("database",), evaluate=_clock,
+    ),
+    CheckDefinition(
+        "replica", "load", "The replica that reads go to answers and follows the primary.", "warning",
+        "≤ {settings.database_read_lag:g} s behind", "s", requires=("database",), evaluate=_replica,
+        applies=lambda settings: settings.database_read_url is not None,
     ),
 )  # fmt: skip
