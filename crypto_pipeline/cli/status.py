@@ -37,16 +37,7 @@ def print_status(found: dict[str, Any]) -> None:
     if not database["reachable"]:
         out.print(f"database: {database['trouble']}", markup=False)
         return
-    size = database["size_bytes"] / 1e6
-    out.print(f"\ndatabase {database['address']}, {size:,.0f} MB, schema {database['schema_version']}", markup=False)
-    mirror = database["mirror"]
-    if mirror is not None and (mirror["files"] or not mirror["in_use"]):
-        until = f", 1m bars until {mirror['until']}" if mirror["until"] else ""
-        unused = "" if mirror["in_use"] else ", turned off: no read uses it"
-        out.print(f"mirror {mirror['files']:,} files, {mirror['bytes'] / 1e6:,.0f} MB{until}{unused}", markup=False)
-    if (replica := database["replica"]) is not None:
-        lag = "an unknown time" if replica["lag_seconds"] is None else f"{replica['lag_seconds']:.1f} s"
-        out.print(f"replica {replica['address']}, {replica['trouble'] or f'{lag} behind'}", markup=False)
+    _print_database(database, out)
     stated, ours = database["market_time"], datetime.now(UTC)
     if stated is not None and abs((market := datetime.fromisoformat(stated)) - ours) > _APART:
         out.print(f"time: {market:%Y-%m-%d %H:%M} UTC at the venue, {ours:%Y-%m-%d %H:%M} UTC on this machine")
@@ -58,6 +49,20 @@ def print_status(found: dict[str, Any]) -> None:
     gaps = ", ".join(f"{count:,} {state}" for state, count in found["gaps"].items()) or "none"
     out.print(f"gaps: {gaps}", markup=False)
     _print_checks(found, out)
+
+
+def _print_database(database: dict[str, Any], out: Console) -> None:
+    """The database, its mirror and its replica."""
+    size = database["size_bytes"] / 1e6
+    out.print(f"\ndatabase {database['address']}, {size:,.0f} MB, schema {database['schema_version']}", markup=False)
+    mirror = database["mirror"]
+    if mirror is not None and (mirror["files"] or not mirror["in_use"]):
+        until = f", 1m bars until {mirror['until']}" if mirror["until"] else ""
+        unused = "" if mirror["in_use"] else ", turned off: no read uses it"
+        out.print(f"mirror {mirror['files']:,} files, {mirror['bytes'] / 1e6:,.0f} MB{until}{unused}", markup=False)
+    if (replica := database["replica"]) is not None:
+        lag = "an unknown time" if replica["lag_seconds"] is None else f"{replica['lag_seconds']:.1f} s"
+        out.print(f"replica {replica['address']}, {replica['trouble'] or f'{lag} behind'}", markup=False)
 
 
 def _print_checks(found: dict[str, Any], out: Console) -> None:
