@@ -21,13 +21,12 @@ from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.bars import stored_rows
 from crypto_pipeline.store.columns import bars as bar_columns
-from crypto_pipeline.store.columns import copy_format
+from crypto_pipeline.store.columns import copy_format, tid_array
 from crypto_pipeline.store.columns.bars import Array, Columns, take
 from crypto_pipeline.store.columns.best_copy import judge
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
 from crypto_pipeline.store.coverage import ledger_closing
 from crypto_pipeline.store.coverage.cell_locks import Cells
-from crypto_pipeline.store.database.sessions.pooler import create_temporary
 from crypto_pipeline.store.partitions import bars as partitions
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
@@ -182,17 +181,10 @@ def _replace(
 
 
 def _delete(connection: psycopg.Connection[Any], table: sql.Identifier, places: Array) -> None:
-    create_temporary(connection, "CREATE TEMP TABLE IF NOT EXISTS doomed_rows (place tid) ON COMMIT {end}")
-    with connection.cursor() as cursor, cursor.copy("COPY pg_temp.doomed_rows FROM STDIN (FORMAT BINARY)") as copy:
-        copy.write(copy_format.HEADER)
-        copy.write(copy_format.encode((Field("place", "tid"),), {"place": np.sort(places)}).data)
-        copy.write(copy_format.TRAILER)
-    # no join, because the planner may read the whole partition for it
-    done = connection.execute(
-        sql.SQL("DELETE FROM {} WHERE ctid = ANY(ARRAY(SELECT place FROM pg_temp.doomed_rows))").format(table)
-    )
-    assert done.rowcount == len(places), "a locked bar was changed by someone who did not hold its cell"
-    connection.execute("TRUNCATE pg_temp.doomed_rows")
+    # an array and no join, because the planner may read the whole partition for one
+    statement = sql.SQL("DELETE FROM {} WHERE ctid = ANY(%s)").format(table)
+    deleted = tid_array.execute(connection, statement, np.sort(places))
+    assert deleted == len(places), "a locked bar was changed by someone who did not hold its cell"
 
 
 def _account(

@@ -73,7 +73,9 @@ def from_frame(frame: pl.DataFrame, ids: dict[str, int]) -> Columns:
 
 
 def take(columns: Columns, rows: Array | slice) -> Columns:
-    """The chosen rows of every column."""
+    """The chosen rows of every column. The arrays are not copied where all rows are chosen in order."""
+    if isinstance(rows, np.ndarray) and rows.dtype == bool and rows.all():
+        return dict(columns)
     return {name: values[rows] for name, values in columns.items()}
 
 
