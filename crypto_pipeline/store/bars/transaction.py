@@ -181,8 +181,8 @@ def _replace(
 
 
 def _delete(connection: psycopg.Connection[Any], table: sql.Identifier, places: Array) -> None:
-    # an array and no join, because the planner may read the whole partition for one
-    statement = sql.SQL("DELETE FROM {} WHERE ctid = ANY(%s)").format(table)
+    # neither a join nor an array of known length, because the planner may read the whole partition for them
+    statement = sql.SQL("DELETE FROM {} WHERE ctid = ANY((SELECT %s)::tid[])").format(table)
     deleted = tid_array.execute(connection, statement, np.sort(places))
     assert deleted == len(places), "a locked bar was changed by someone who did not hold its cell"
 

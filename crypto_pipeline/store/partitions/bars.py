@@ -66,13 +66,19 @@ def build(
     apart, parent = identifier(name), identifier(f"ohlc_{timeframe}")
     connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING COMMENTS)").format(apart, parent))
     fill(apart)
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (instrument_id, timeframe, open_time)").format(apart))
+    add_key(connection, apart)
     connection.execute(
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
             parent, apart, sql.Literal(_start(month).isoformat()), sql.Literal(_start(month + 1).isoformat())
         )
     )
     return True
+
+
+def add_key(connection: psycopg.Connection[Any], table: sql.Identifier) -> None:
+    """Add the key of a table of bars. Duplicates are superseded rows of one transaction: no use to search for them."""
+    key = "ALTER TABLE {} ADD PRIMARY KEY (instrument_id, timeframe, open_time) WITH (deduplicate_items = off)"
+    connection.execute(sql.SQL(key).format(table))
 
 
 def _start(month: int) -> datetime:

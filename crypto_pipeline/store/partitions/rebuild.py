@@ -28,7 +28,7 @@ def begin(connection: psycopg.Connection[Any], span: Span) -> sql.Identifier:
 def finish(connection: psycopg.Connection[Any], span: Span) -> None:
     """Add the key, and a constraint for ATTACH, which would otherwise read the whole table under an exclusive lock."""
     new = bars.identifier(span.table + swap.COMING)
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (instrument_id, timeframe, open_time)").format(new))
+    bars.add_key(connection, new)
     connection.execute(
         sql.SQL(
             "ALTER TABLE {} ADD CONSTRAINT {} CHECK (timeframe = {} AND open_time >= {} AND open_time < {})"
