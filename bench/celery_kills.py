@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -30,6 +31,14 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER
 
 JOBS = ("fill_gaps", "refresh_today", "historical_sync_replay", "measure_storage", "fill_gaps", "refresh_recent")
+STEPS = {
+    "PIPELINE_FAILURE": "lost",
+    "PIPELINE_SUCCESS": "done",
+    "PIPELINE_ENQUEUED": "queued",
+    "PIPELINE_STARTING": "handed over",
+    "PIPELINE_START": "begun",
+    "STEP_START": "works",
+}
 WORKING = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED]
 UNFINISHED = [*WORKING, DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.CANCELING]
 
@@ -56,6 +65,14 @@ class Killing(Exam):
         self.until(self.live, 180, "ingest is live on a worker")
         threading.Thread(target=self._ask_for_runs, daemon=True).start()
 
+    def both_work(self) -> bool:
+        rows = {row.name: row for row in self.store.heartbeats.all("run-worker:%")}
+        found = [rows.get(f"run-worker:{one.name}") for one in self.workers]
+        return all(
+            row is not None and row.age < 5 and row.holder == one.identity
+            for row, one in zip(found, self.workers, strict=True)
+        )
+
     def _ask_for_runs(self) -> None:
         number = 0
         while not self.over.wait(1.0):
@@ -66,7 +83,8 @@ class Killing(Exam):
                         number += 1
 
     def strike(self, instance: DagsterInstance, number: int) -> None:
-        """Kill one worker and wait until everything that it did goes on elsewhere."""
+        """Kill one worker, while the other one is there, and wait until everything that it did goes on elsewhere."""
+        self.until(self.both_work, 120, "both workers are there")
         held = self.detail().get("holder", "")
         run = instance.get_run_by_id(held)
         ingests = next((one for one in self.workers if run and one.identity in run.tags.get(WORKER, "")), None)
@@ -77,7 +95,7 @@ class Killing(Exam):
         ]
         away = 1.0 if number % 4 < 2 else self.given.away
         victim.kill(away)
-        killed = time.monotonic()
+        killed, at = time.monotonic(), time.time()
         said = []
         others = [one for one in victims if one.job_name != "live_ingest"]
         waiting = {one.run_id: one for one in others}
@@ -99,6 +117,8 @@ class Killing(Exam):
         if others:
             said.append(f"{len(others)} other runs go on after {time.monotonic() - killed:.1f} s at most")
         self.say(f"kill {number + 1}, {victim.name}, away {away:g} s: {'; '.join(said) or 'it had nothing to do'}")
+        for one in victims:
+            self.say(f"    {one.job_name}: {_steps(instance, one, at)}")
         if (left := away + 4 - (time.monotonic() - killed)) > 0:
             time.sleep(left)
         self.until(lambda: self.live(), 60, "ingest is live")
@@ -139,6 +159,20 @@ def _goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
         return True
     after = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": run.run_id}))
     return any(one.status in (DagsterRunStatus.STARTED, DagsterRunStatus.SUCCESS) for one in after)
+
+
+def _steps(instance: DagsterInstance, run: DagsterRun, killed: float) -> str:
+    """When a run was told lost, asked for again, handed over and begun, in seconds after the kill."""
+
+    def steps(run_id: str) -> Iterator[str]:
+        for record in instance.get_records_for_run(run_id).records:
+            event = record.event_log_entry.dagster_event
+            if event is not None and event.event_type_value in STEPS:
+                yield f"{STEPS[event.event_type_value]} {record.event_log_entry.timestamp - killed:.1f}"
+
+    told = [one for one in steps(run.run_id) if one.startswith(("lost", "done"))]
+    after = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": run.run_id}), limit=1)
+    return ", ".join([*told, *(step for one in after for step in steps(one.run_id) if not step.startswith("done"))])
 
 
 def _story(instance: DagsterInstance, run_id: str) -> str:

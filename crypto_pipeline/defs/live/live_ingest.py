@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import WILL_RETRY_TAG
 from pydantic import Field
 
 from crypto_pipeline.defs.base.resources import MarketDatabase
@@ -211,7 +212,8 @@ def _needs_run(context: dg.SensorEvaluationContext, beat: Heartbeat | None) -> b
     if beat is None or beat.age >= STALE or beat.detail.get("state") == "rotating":
         return True
     run = context.instance.get_run_by_id(beat.holder)
-    return run is not None and run.is_finished
+    # One that lost its worker is repeated by Dagster.
+    return run is not None and run.is_finished and run.tags.get(WILL_RETRY_TAG) != "true"
 
 
 def _state(label: str, beat: Heartbeat | None) -> str:

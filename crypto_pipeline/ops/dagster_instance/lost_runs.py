@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from crypto_pipeline.ops.host import processes
 from crypto_pipeline.ops.host.processes import Identity
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 WORKER, LAUNCHED_BY = "crypto_pipeline/worker", "crypto_pipeline/launched_by"
 #: Tag of a run that was handed to a worker over Celery; its value is Celery's task. The name is Dagster's.
 TASK = "dagster-celery/task_id"
+#: Tag of a run that lost its worker: how often it and those that it repeats did. Such a loss is no failure of the run,
+#: and does not count against the number of retries.
+LOSSES = "crypto_pipeline/lost_workers"
 
 _PID = re.compile(r"pid: (\d+)")
 #: A worker process starts before its first event. This tolerance, in seconds, covers the difference of both clocks.
@@ -42,6 +45,20 @@ class Worker:
         return f"{self.deployment} {self.process}"
 
 
+@runtime_checkable
+class HandsOver(Protocol):
+    """A launcher that hands runs to workers, and knows which of these live."""
+
+    def lost_with_worker(self, run: DagsterRun) -> str | None:
+        """Why the worker of a run is gone; None where it lives, or where no worker began the run."""
+
+    def report_lost(self, run: DagsterRun, why: str) -> None:
+        """Mark a run failed whose worker is gone."""
+
+    def await_loss(self, seconds: float) -> None:
+        """Wait until another worker is gone, at most ``seconds``."""
+
+
 def launched_by(deployment: str) -> str:
     """Value of the tag ``LAUNCHED_BY`` for runs that ``deployment`` starts in this boot."""
     return f"{deployment} {processes.boot_id()}"
@@ -53,7 +70,7 @@ class LostRuns:
     Checks only runs of this deployment: process ids of another deployment on the same database mean nothing here. One
     data directory runs in one place at a time, so a worker of an earlier boot is gone. A run counts as lost when two
     checks in a row find no worker: the code server notices the end of its own workers within a second, and its report
-    has more detail.
+    has more detail. A run that was handed over is lost at once where its worker is known to be gone.
     """
 
     def __init__(self, instance: DagsterInstance, deployment: str) -> None:
@@ -71,24 +88,42 @@ class LostRuns:
         # One that was handed to a worker may be lost before it begins.
         coming = self._instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTING]), limit=100)
         runs += [run for run in coming if TASK in run.tags]
-        gone = [run for run in runs if not self._worker_lives(run)]
-        lost = [run for run in gone if run.run_id in self._suspects]
-        for run in lost:
+        gone = {run.run_id: why for run in runs if (why := self._trouble(run)) is not None}
+        # One that begins may still have the tags of the run that it repeats.
+        begun = [run for run in runs if run.status is not DagsterRunStatus.STARTING]
+        sure = {run.run_id for run in begun if self._lost_with_worker(run)}
+        lost = [run_id for run_id in gone if run_id in self._suspects or run_id in sure]
+        for run_id in lost:
             # The run may have ended by itself meanwhile.
-            now = self._instance.get_run_by_id(run.run_id)
+            now = self._instance.get_run_by_id(run_id)
             if now is not None and not now.is_finished:
-                self._instance.report_run_failed(
-                    now, "The worker process of this run is gone; the run is marked failed."
-                )
-        self._suspects = {run.run_id for run in gone}
+                self._report(now, gone[run_id])
+        self._suspects = gone.keys() - set(lost)
         here = {run.run_id for run in runs}
         self._seen = {run_id: worker for run_id, worker in self._seen.items() if run_id in here}
-        return [run.run_id for run in lost]
+        return lost
 
     @property
     def suspects(self) -> bool:
         """Whether the last check found no worker of some run: the next one decides."""
         return bool(self._suspects)
+
+    def _trouble(self, run: DagsterRun) -> str | None:
+        """Why nobody can be working on the run; None where somebody may."""
+        if (why := self._lost_with_worker(run)) is not None:
+            return why
+        return None if self._worker_lives(run) else "The worker process of this run is gone; the run is marked failed."
+
+    def _lost_with_worker(self, run: DagsterRun) -> str | None:
+        launcher = self._instance.run_launcher
+        return launcher.lost_with_worker(run) if isinstance(launcher, HandsOver) else None
+
+    def _report(self, run: DagsterRun, why: str) -> None:
+        launcher = self._instance.run_launcher
+        if isinstance(launcher, HandsOver) and self._lost_with_worker(run):
+            launcher.report_lost(run, why)
+        else:
+            self._instance.report_run_failed(run, why)
 
     def _worker_lives(self, run: DagsterRun) -> bool:
         if TASK in run.tags:
@@ -134,13 +169,16 @@ class LostRuns:
 def watch(instance: DagsterInstance, deployment: str, interval: float = 5.0, again: float = 2.0) -> None:
     """Check every ``interval`` seconds, without end, and ``again`` seconds after one that found a suspect.
 
-    Errors (a restarting database) are logged; the next check retries.
+    Where runs are handed to workers, check as soon as one of these is gone too. Errors (a restarting database) are
+    logged; the next check retries.
     """
-    lost = LostRuns(instance, deployment)
+    lost, launcher = LostRuns(instance, deployment), instance.run_launcher
+    wait = launcher.await_loss if isinstance(launcher, HandsOver) else time.sleep
+    interval = again if isinstance(launcher, HandsOver) else interval  # its message may be lost too
     while True:
         try:
             for run_id in lost.look():
                 _log.warning("run %s lost its worker: reported as failed", run_id)
         except Exception as error:
             _log.warning("cannot look for lost runs now: %s", error)
-        time.sleep(again if lost.suspects else interval)
+        wait(again if lost.suspects else interval)

@@ -171,6 +171,8 @@ def environment(settings: Settings, places: Places, given: dict[str, Any], dagst
         "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
+    if settings.celery_broker_url is not None:  # a run that lost its worker is asked for again at once
+        found["DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS"] = "1"
     return found
 
 

@@ -26,9 +26,21 @@ SET started = CASE WHEN h.holder = excluded.holder THEN h.started ELSE excluded.
     holder = excluded.holder, beat = excluded.beat, detail = excluded.detail
 """
 
+_ENDED = """UPDATE ops.heartbeats SET detail = detail || '{"ended": true}' WHERE name = %s AND holder = %s"""
+
 _READ = """
 SELECT name, holder, started, beat, extract(epoch FROM clock_timestamp() - beat)::float8 AS age, detail
 FROM ops.heartbeats WHERE name LIKE %s ORDER BY name
+"""
+
+# A row is not old while the server, or the connection to it, was away. ``session`` in a detail is the server process of
+# the session that writes the row; without it the row counts as connected.
+_PRESENT = """
+SELECT h.name, h.holder, extract(epoch FROM clock_timestamp() - greatest(h.beat, own.backend_start))::float8 AS age,
+       coalesce((h.detail ->> 'session')::int IN (SELECT pid FROM pg_stat_activity), true) AS connected,
+       coalesce((h.detail ->> 'ended')::boolean, false) AS ended
+FROM ops.heartbeats h, (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) own
+WHERE h.name LIKE %s ORDER BY name
 """
 
 
@@ -44,6 +56,25 @@ class Heartbeat:
     detail: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether the holder of a row is there.
+
+    Attributes:
+        name: Of the row.
+        holder: Who wrote it last.
+        age: Seconds without a heartbeat for which this session saw the server.
+        connected: Whether the session that wrote it is open.
+        ended: Whether the row itself says that its holder was killed.
+    """
+
+    name: str
+    holder: str
+    age: float
+    connected: bool
+    ended: bool
+
+
 def read_heartbeats(url: str, pattern: str = "%") -> list[Heartbeat]:
     """Rows whose name is LIKE ``pattern``, over a new connection. Raises StoreError when it cannot connect."""
     try:
@@ -51,6 +82,12 @@ def read_heartbeats(url: str, pattern: str = "%") -> list[Heartbeat]:
             return cursor.execute(_READ, [pattern]).fetchall()
     except psycopg.Error as error:
         raise StoreError(f"cannot read heartbeats: {str(error).strip()}") from None
+
+
+def read_presence(connection: psycopg.Connection[Any], pattern: str) -> list[Presence]:
+    """Whether the holders of rows whose name is LIKE ``pattern`` are there. Raises psycopg.Error."""
+    with connection.cursor(row_factory=class_row(Presence)) as cursor:
+        return cursor.execute(_PRESENT, [pattern]).fetchall()
 
 
 def write_heartbeat(
@@ -63,6 +100,14 @@ def write_heartbeat(
 def forget_heartbeat(connection: psycopg.Connection[Any], name: str) -> None:
     """Delete the row called ``name``: its holder ended on purpose. Raises psycopg.Error."""
     connection.execute("DELETE FROM ops.heartbeats WHERE name = %s", [name])
+
+
+def end_heartbeat(connection: psycopg.Connection[Any], name: str, holder: str) -> None:
+    """Say in the row called ``name`` that ``holder`` was killed, unless another one writes it by now.
+
+    Raises psycopg.Error.
+    """
+    connection.execute(_ENDED, [name, holder])
 
 
 class Heartbeats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import subprocess
@@ -15,10 +16,12 @@ import psycopg
 import pytest
 import yaml
 from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.events import DagsterEventType
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
-from crypto_pipeline.ops.dagster_instance.lost_runs import TASK, WORKER, LostRuns, Worker
+from crypto_pipeline.ops.dagster_instance.lost_runs import LOSSES, TASK, WORKER, LostRuns, Worker
 from crypto_pipeline.ops.dagster_instance.workers import heartbeat, liveness
 from crypto_pipeline.ops.dagster_instance.workers.configuration import INGEST, RUNS, row_name
 from crypto_pipeline.ops.dagster_instance.workers.start import worker_command
@@ -28,7 +31,13 @@ from crypto_pipeline.ops.host.processes import MARK, Identity, this_process
 from crypto_pipeline.ops.supervision.dagster_home import shipped, write_dagster_home
 from crypto_pipeline.ops.supervision.programs import programs
 from crypto_pipeline.settings import SettingsError, load_settings
-from crypto_pipeline.store.coordination.heartbeats import forget_heartbeat, read_heartbeats, write_heartbeat
+from crypto_pipeline.store import LeaseLost, Store
+from crypto_pipeline.store.coordination.heartbeats import (
+    end_heartbeat,
+    forget_heartbeat,
+    read_heartbeats,
+    write_heartbeat,
+)
 from crypto_pipeline_tests.builders.deployment import await_
 from crypto_pipeline_tests.ops.dagster_instance.conftest import some_job
 
@@ -72,7 +81,7 @@ def launcher(
     monkeypatch.setattr(module, "_UNDER_WAY", 0.0)
     made = module.WorkerRunLauncher(RUNS, broker, broker)
     made.register_instance(instance)
-    instance._run_launcher = made
+    instance._run_launcher = made  # disposed of with the instance
     with made.celery.connection_for_write() as connection:
         connection.default_channel.client.flushall()
     return made
@@ -99,9 +108,17 @@ def again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
     return found
 
 
-def lost(instance: dg.DagsterInstance) -> list[str]:
-    looks = LostRuns(instance, "ours")
-    return [*looks.look(), *looks.look(), *looks.look()]
+def lost(instance: dg.DagsterInstance, looks: int = 3) -> list[str]:
+    runs = LostRuns(instance, "ours")
+    return [run for _ in range(looks) for run in runs.look()]
+
+
+def begun(instance: dg.DagsterInstance, run: dg.DagsterRun, name: str) -> None:
+    """Let a worker of this name, which is this process, work on the run."""
+    instance.add_run_tags(run.run_id, {WORKER: str(Worker(row_name(name), this_process()))})
+    instance.report_dagster_event(
+        dg.DagsterEvent(DagsterEventType.RUN_START.value, run.job_name), run.run_id, logging.INFO
+    )
 
 
 def test_a_run_waits_in_the_queue_of_its_kind_and_is_lost_with_its_message(launcher: WorkerRunLauncher) -> None:
@@ -120,28 +137,69 @@ def test_a_run_waits_in_the_queue_of_its_kind_and_is_lost_with_its_message(launc
     assert not launcher.supports_resume_run
 
 
-def test_a_run_lives_as_long_as_its_worker_says_so(launcher: WorkerRunLauncher, postgres_url: str) -> None:
+def test_a_run_lives_as_long_as_its_worker_does(
+    launcher: WorkerRunLauncher, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Guards I7: what a killed worker left is asked for again, and what lives is left alone."""
     instance, process = launcher._instance, this_process()
     run = launched(launcher, {})
     instance.add_run_tags(run.run_id, {WORKER: str(Worker(row_name("one"), process))})
     with psycopg.connect(postgres_url, autocommit=True) as connection:
+        name, holder = row_name("one"), str(process)
 
-        def verdict() -> tuple[WorkerStatus, str]:
+        def verdict() -> str:
             found = launcher.check_run_worker_health(again(instance, run))
-            return found.status, found.msg or ""
+            assert (found.status is WorkerStatus.FAILED) == (found.msg is not None)
+            return found.msg or "lives"
 
-        write_heartbeat(connection, row_name("one"), str(process))
-        assert verdict()[0] is WorkerStatus.RUNNING
+        write_heartbeat(connection, name, holder, {"session": connection.info.backend_pid})
+        assert verdict() == "lives"
+        connection.execute("UPDATE ops.heartbeats SET beat = beat - interval '1 hour'")
+        assert verdict() == "lives", "the server may have been away: this session is young"
+        monkeypatch.setattr(liveness, "CLOSED", 0.0)
+        assert verdict() == "lives", "its session is open"
+        write_heartbeat(connection, name, holder, {"session": 0})
+        assert "has said nothing for" in verdict()
+        write_heartbeat(connection, name, holder, {"session": connection.info.backend_pid})
+        monkeypatch.setattr(liveness, "SILENT", 0.0)
+        assert "has said nothing for" in verdict()
+        monkeypatch.setattr(liveness, "SILENT", 60.0)
+        end_heartbeat(connection, name, "another worker")
+        assert verdict() == "lives"
+        end_heartbeat(connection, name, holder)
+        assert "was killed" in verdict()
+        write_heartbeat(connection, name, str(Identity(process.host, process.boot, process.pid, 1)))
+        assert "started again" in verdict()
+        forget_heartbeat(connection, name)
+        assert "was stopped" in verdict()
+
+
+def test_what_a_killed_worker_left_is_asked_for_again_at_once(launcher: WorkerRunLauncher, postgres_url: str) -> None:
+    """Guards I7: the successor finds no lease taken, and a loss does not count against the number of retries."""
+    instance = launcher._instance
+    ingest = launched(launcher, {"ingest": "live", MAX_RETRIES_TAG: "0"})
+    other, ended, coming = launched(launcher, {LOSSES: "20"}), launched(launcher, {}), launched(launcher, {})
+    with Store(postgres_url) as store:
+        store.heartbeats.beat(row_name("one"), str(this_process()))
+        for run in (ingest, other, ended):
+            begun(instance, run, "one")
+        instance.report_run_canceling(ended)
+        lease = store.leases.acquire("ingest-0", ingest.run_id, 60.0)
+        assert lease is not None
+        launcher.await_loss(0.0)
         assert lost(instance) == []
-        connection.execute("UPDATE ops.heartbeats SET beat = beat - interval '9 seconds'")
-        assert verdict()[0] is WorkerStatus.FAILED
-        assert "has said nothing for" in verdict()[1]
-        write_heartbeat(connection, row_name("one"), str(Identity(process.host, process.boot, process.pid, 1)))
-        assert "started again" in verdict()[1]
-        forget_heartbeat(connection, row_name("one"))
-        assert "was stopped" in verdict()[1]
-    assert lost(instance) == [run.run_id]
+        store.heartbeats.forget(row_name("one"))
+        launcher.await_loss(30.0)  # it returns at once
+        instance.add_run_tags(coming.run_id, {WORKER: str(Worker(row_name("one"), this_process()))})
+        assert set(lost(instance, looks=1)) == {ingest.run_id, other.run_id, ended.run_id}
+        assert lost(instance, looks=2) == [coming.run_id], "its tags may be those of the run that it repeats"
+        assert again(instance, ended).status is dg.DagsterRunStatus.CANCELED
+        found = again(instance, ingest)
+        assert (found.status, found.tags[MAX_RETRIES_TAG]) == (dg.DagsterRunStatus.FAILURE, "1")
+        assert MAX_RETRIES_TAG not in again(instance, other).tags, "it may be what ends its workers"
+        assert store.leases.acquire("ingest-0", "another run", 60.0) is not None
+        with pytest.raises(LeaseLost):
+            store.leases.renew(lease, 60.0)
 
 
 def test_a_run_that_a_person_ends_is_canceled(launcher: WorkerRunLauncher) -> None:
@@ -159,8 +217,9 @@ def test_nobody_is_lost_while_redis_is_away(launcher: WorkerRunLauncher, monkeyp
         assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
 
 
-def test_the_heartbeat_of_a_worker_is_deleted_at_its_end(
-    postgres_url: str, use_database: Callable[[str], None]
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_heartbeat_of_a_worker_says_how_it_ended(
+    postgres_url: str, use_database: Callable[[str], None], killed: bool
 ) -> None:
     use_database(postgres_url)
     beat = heartbeat.WorkerHeartbeat("one", this_process(), {"runs": 4})
@@ -168,10 +227,12 @@ def test_the_heartbeat_of_a_worker_is_deleted_at_its_end(
     writing.start()
     await_(lambda: bool(read_heartbeats(postgres_url, "run-worker:%")), 30)
     (row,) = read_heartbeats(postgres_url, "run-worker:%")
-    assert (row.name, row.holder, row.detail) == ("run-worker:one", str(this_process()), {"runs": 4})
+    assert (row.name, row.holder, row.detail["runs"]) == ("run-worker:one", str(this_process()), 4)
+    if killed:
+        beat.killed.set()
     beat.stop.set()
     writing.join(30)
-    assert read_heartbeats(postgres_url, "run-worker:%") == []
+    assert [row.detail["ended"] for row in read_heartbeats(postgres_url, "run-worker:%")] == [True] * killed
 
 
 def test_a_worker_has_the_settings_of_the_deployment_and_no_secret_in_its_command(

@@ -11,17 +11,19 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 from celery import Celery
 from celery.exceptions import CeleryError
-from dagster import DagsterRun, Field
+from dagster import DagsterRun, DagsterRunStatus, Field
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from crypto_pipeline.ops.dagster_instance.lost_runs import TASK, WORKER, Worker
+from crypto_pipeline.ops.dagster_instance.lost_runs import LOSSES, TASK, WORKER, Worker
 from crypto_pipeline.ops.dagster_instance.workers.configuration import CELERY, INGEST, RUNS
 from crypto_pipeline.ops.dagster_instance.workers.liveness import Liveness
 from crypto_pipeline.settings import load_settings
@@ -34,9 +36,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds that a message may be under way between redis and the first line that its worker writes.
-_UNDER_WAY = 6.0
+_UNDER_WAY = 4.0
 #: Seconds for which redis is asked nothing once it did not answer: each question would wait for it.
 _PAUSE = 5.0
+#: Seconds between two looks at which workers live.
+_LOOK_EVERY = 1.0
+#: A run that was lost so often may be what ends its workers: from then on it counts as one that failed.
+_MOST_LOSSES = 20
 
 
 class WorkerRunLauncher(CeleryRunLauncher):
@@ -53,6 +59,8 @@ class WorkerRunLauncher(CeleryRunLauncher):
     ) -> None:
         super().__init__(default_queue, broker, backend, include, CELERY | (config_source or {}), inst_data)
         self._liveness: Liveness | None = None
+        #: Workers that lived at the last look.
+        self._lived: frozenset[tuple[str, str]] = frozenset()
         #: Runs that nobody has begun and whose message is not in redis, and since when.
         self._without_message: dict[str, float] = {}
         self._ask_again = 0.0
@@ -99,6 +107,47 @@ class WorkerRunLauncher(CeleryRunLauncher):
             log.warning("cannot ask redis or the database for the run %s now: %s", run.run_id, error)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
 
+    def lost_with_worker(self, run: DagsterRun) -> str | None:
+        """Why the worker of a run is gone; None where it lives, or where no worker began the run."""
+        text = run.tags.get(WORKER) if TASK in run.tags else None
+        return self._workers.trouble(Worker.parse(text)) if text else None
+
+    def report_lost(self, run: DagsterRun, why: str) -> None:
+        """Mark a run failed whose worker is gone, and let nothing keep its successor waiting.
+
+        One that a person was ending is canceled, and has no successor.
+        """
+        try:
+            self._workers.end_leases(run.run_id)
+        except (StoreError, psycopg.Error) as error:  # they expire by themselves
+            log.warning("cannot end the leases of the run %s: %s", run.run_id, error)
+        if run.status is DagsterRunStatus.CANCELING:
+            self._instance.report_run_canceled(run, why)
+            return
+        losses = int(run.tags.get(LOSSES, "0")) + 1
+        tags = {LOSSES: str(losses)}
+        allowed = run.tags.get(MAX_RETRIES_TAG, str(self._instance.run_retries_max_retries))
+        if losses <= _MOST_LOSSES and allowed.isdigit():
+            tags[MAX_RETRIES_TAG] = str(int(allowed) + 1)
+        self._instance.add_run_tags(run.run_id, tags)
+        self._instance.report_run_failed(run, why)
+
+    def await_loss(self, seconds: float) -> None:
+        """Return when a worker is gone that lived at the end of the call before, or after ``seconds``."""
+        until = time.monotonic() + seconds
+        while True:
+            living = self._living()
+            gone, self._lived = self._lived - living, living
+            if gone or (left := until - time.monotonic()) <= 0:
+                return
+            time.sleep(min(_LOOK_EVERY, left))
+
+    def _living(self) -> frozenset[tuple[str, str]]:
+        try:
+            return self._workers.living()
+        except (StoreError, psycopg.Error):
+            return self._lived
+
     def _check(self, run: DagsterRun) -> CheckRunHealthResult:
         if not (text := run.tags.get(WORKER)):
             return self._check_message(run)
@@ -124,6 +173,11 @@ class WorkerRunLauncher(CeleryRunLauncher):
         elif time.monotonic() - since >= _UNDER_WAY:
             return CheckRunHealthResult(WorkerStatus.FAILED, "No worker began this run, and its message is lost.")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def dispose(self) -> None:
+        """Close the session over which workers are looked at."""
+        if self._liveness is not None:
+            self._liveness.close()
 
     @property
     def _workers(self) -> Liveness:
