@@ -31,6 +31,7 @@ import polars as pl
 from common import machine, table
 
 from crypto_pipeline.lake.reads.bars import long_reads
+from crypto_pipeline.lake.reads.plain import forget_kept
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
@@ -43,10 +44,12 @@ from crypto_pipeline_tests.builders.mirror_files import mirror_bars
 DAY = timedelta(days=1)
 OHLCV = ["instrument", "open_time", "open", "high", "low", "close", "volume"]
 ARCTIC = Path(__file__).parent / "comparison/arcticdb_frames.py"
-LONG, EVERY, WIDE, ONE_DAY, LATEST, SHORT = (
-    "180 d of 1m, one, OHLCV", "all 15 columns of it", "180 d of 1m × 90", "one day of 1m × 90", "latest of 90",
-    "24 h of 1m, one",
+LONG, COPIED, NEWEST, EVERY, WIDE, ONE_DAY, LATEST, SHORT = (
+    "180 d of 1m, one, OHLCV", "the same, values not kept", "its newest 100,000", "all 15 columns of it",
+    "180 d of 1m × 90", "one day of 1m × 90", "latest of 90", "24 h of 1m, one",
 )  # fmt: skip
+#: Rows of the table.
+WHATS = (LONG, COPIED, NEWEST, EVERY, WIDE, ONE_DAY, LATEST, SHORT)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class Asked:
     def answered_by(self, reader: Reader, read: Any) -> pl.DataFrame:
         if self.what == LATEST:
             return reader.latest(self.names, columns=OHLCV)
+        if self.what == NEWEST:
+            if read is None:
+                return reader.bars(self.names, "1m", last=100_000, columns=OHLCV)
+            return read.newest(self.names, Timeframe.M1, 100_000, columns=OHLCV, complete=True)
+        if self.what == COPIED:
+            forget_kept()
         columns = self.columns or "all"
         if read is None:
             return reader.bars(self.names, "1m", self.start, self.end, columns=columns)
@@ -75,12 +84,18 @@ def questions(folder: Path) -> list[Asked]:
     names = [f"A{number:03d}-USDT" for number in range(note["options"]["instruments"])]
     one, long = names[:1], end - 180 * DAY
     every = [
-        Asked(LONG, one, long, end, OHLCV, 31), Asked(EVERY, one, long, end, None, 21),
+        Asked(LONG, one, long, end, OHLCV, 31), Asked(COPIED, one, long, end, OHLCV, 31),
+        Asked(NEWEST, one, long, end, OHLCV, 31), Asked(EVERY, one, long, end, None, 21),
         Asked(WIDE, names, long, end, OHLCV, 3), Asked(ONE_DAY, names, end - 20 * DAY, end - 19 * DAY, OHLCV, 21),
         Asked(LATEST, names, end, end, OHLCV, 51), Asked(SHORT, one, end - DAY, end, OHLCV, 51),
     ]  # fmt: skip
     fine = note["options"]["fine_days"]
-    return [asked for asked in every if fine > 180 or asked.end - asked.start <= DAY]
+    return [asked for asked in every if fine > 180 or (asked.end - asked.start <= DAY and asked.what != NEWEST)]
+
+
+def widest(asked: list[Asked]) -> Asked:
+    """The question with the most instruments and the longest span."""
+    return max(asked, key=lambda one: (len(one.names), one.end - one.start))
 
 
 def timed(work: Callable[[], Any], count: int) -> list[float]:
@@ -153,7 +168,7 @@ def peers(url: str, folder: Path, asked: list[Asked], scratch: Path, arctic: str
     first = min(one.start for one in asked)
     with Store(url) as store:
         read = long_reads(store)
-        for name in asked[2].names if len(asked) > 2 else asked[0].names:
+        for name in widest(asked).names:
             if not (exported / f"{name}.parquet").exists():
                 frame = read.read([name], Timeframe.M1, first, asked[0].end, columns=OHLCV[1:])
                 frame.write_parquet(exported / f"{name}.parquet", compression="uncompressed")
@@ -166,7 +181,7 @@ def peers(url: str, folder: Path, asked: list[Asked], scratch: Path, arctic: str
         current = store.connections.run(catalogue.find, MirrorSeries.of_bars(Timeframe.M1))
     files = ", ".join(f"'{local_path(file.url)}'" for file in current)
     for question in asked:
-        if question.columns is None or question.what == LATEST:
+        if question.columns is None or question.what in (LATEST, COPIED, NEWEST):
             continue
         sql = (
             f"SELECT {', '.join(OHLCV)} FROM read_parquet([{files}]) "
@@ -184,7 +199,7 @@ def peers(url: str, folder: Path, asked: list[Asked], scratch: Path, arctic: str
         given = [
             {"what": q.what, "names": q.names, "start": q.start.isoformat(), "end": q.end.isoformat(),
              "count": min(q.count, 11), "latest": q.what == LATEST}
-            for q in asked if q.columns is not None
+            for q in asked if q.columns is not None and q.what not in (COPIED, NEWEST)
         ]  # fmt: skip
         said = json.loads(
             subprocess.check_output([arctic, ARCTIC, "ask", str(lmdb)], input=json.dumps(given), text=True)
@@ -246,6 +261,8 @@ def main() -> None:
             with Store(url) as store:
                 make_mirror(folder, store, asked[-1].end + 2 * DAY)
                 rows = sum(store.coverage.summary()["present"])
+                files = store.connections.run(catalogue.find, MirrorSeries.of_bars(Timeframe.M1))
+            print(f"{folder.name}: {sum(one.bytes for one in files) / sum(one.rows for one in files):.1f} bytes a bar")
             columns[f"ours, {rows / 1e6:.1f}M"] = ours(url, asked)
             if folder != options.folder:
                 continue
@@ -253,12 +270,11 @@ def main() -> None:
                 columns |= peers(url, folder, asked, options.scratch or Path(made), options.arctic)
             columns["the table alone"] = ours(url, asked, plain=True)
             if options.writer:
-                with writer(url, options.writer, asked[0] if len(asked) < 3 else asked[2]):
+                with writer(url, options.writer, widest(asked)):
                     columns[f"ours, beside {options.writer:,} rows/s"] = ours(url, asked)
-            peak(url, asked[2])
-    whats = [LONG, EVERY, WIDE, ONE_DAY, LATEST, SHORT]
+            peak(url, widest(asked))
     print()
-    table(["question", *columns], [[what, *(shown(each.get(what)) for each in columns.values())] for what in whats])
+    table(["question", *columns], [[what, *(shown(each.get(what)) for each in columns.values())] for what in WHATS])
     print(f"\n{machine()}")
 
 
