@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-import numpy as np
 import polars as pl
 
 from crypto_pipeline.lake.reads.pages import Numbers
@@ -36,12 +35,9 @@ class Values:
         )
 
 
-def joined(parts: Sequence[Values]) -> Values:
-    """The values of parts one after the other, of which only the times are copied."""
-    if len(parts) == 1:
-        return parts[0]
-    columns = {name: pl.concat([part.columns[name] for part in parts], rechunk=False) for name in parts[0].columns}
-    return Values(np.concatenate([part.times for part in parts]), columns)
+def joined(parts: Sequence[Values]) -> dict[str, pl.Series]:
+    """The columns of parts one after the other, without a copy."""
+    return {name: pl.concat([part.columns[name] for part in parts], rechunk=False) for name in parts[0].columns}
 
 
 class KeptValues:

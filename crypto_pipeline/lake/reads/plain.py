@@ -75,23 +75,23 @@ class PlainRows:
             RowPiece(
                 part.place,
                 values.times,
-                self._frame(values, pl.Series([names[part.place]]).new_from_index(0, part.rows)),
+                self._frame(values.columns, pl.Series([names[part.place]]).new_from_index(0, part.rows)),
             )
             for part, values in zip(self.parts, apart, strict=True)
         ]
 
     def frame(self) -> pl.DataFrame | None:
-        """All rows by instrument and time; None if they are too many, or parts are not in this order."""
+        """All rows by instrument and time; None if they are none or too many, or parts are not in this order."""
         rows = sum(part.rows for part in self.parts)
-        if rows > ONE_PIECE_ROWS or not self._ordered():
+        if not rows or rows > ONE_PIECE_ROWS or not self._ordered():
             return None
-        values = self.together if self.together is not None else joined(self.apart)
+        columns = joined(self.apart) if self.together is None else self.together.columns
         places = [part.place for part in self.parts]
         names = pl.Series(list(self.asked.ids), dtype=pl.String)
         if len(set(places)) == 1:
-            return self._frame(values, names.new_from_index(places[0], rows))
+            return self._frame(columns, names.new_from_index(places[0], rows))
         numbers = np.repeat(np.array(places, np.uint32), [part.rows for part in self.parts])
-        return self._frame(values, names.gather(pl.Series(numbers)))
+        return self._frame(columns, names.gather(pl.Series(numbers)))
 
     def _ordered(self) -> bool:
         bounds = [
@@ -99,12 +99,12 @@ class PlainRows:
         ]
         return all((one[0], one[2]) < two[:2] for one, two in pairwise(bounds))
 
-    def _frame(self, values: Values, names: pl.Series) -> pl.DataFrame:
+    def _frame(self, columns: Mapping[str, pl.Series], names: pl.Series) -> pl.DataFrame:
         """The wanted columns in their order. All bars are complete."""
         made = {"instrument": names.alias("instrument")}
         if "complete" in self.columns.wanted:
             made["complete"] = pl.Series("complete", [True]).new_from_index(0, len(names))
-        return pl.DataFrame([made.get(name, values.columns.get(name)) for name in self.columns.wanted])
+        return pl.DataFrame([made.get(name, columns.get(name)) for name in self.columns.wanted])
 
 
 def forget_kept() -> None:

@@ -118,6 +118,9 @@ def test_closed_days_come_from_files_and_a_changed_bar_makes_its_day_the_tables(
     mirrored.make()
     whole = mirrored.same()
 
+    between = FIRST + 3 * DAY + timedelta(seconds=1)
+    assert mirrored.same(start=between, end=between + timedelta(seconds=2)).is_empty()
+
     healed = bar("ETH-USDT", FIRST + 5 * DAY, price=7.0, revision=datetime(2026, 1, 1, tzinfo=UTC))
     store.bars.write(frame([healed]), M1)
     changed = mirrored.same()
