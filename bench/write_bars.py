@@ -3,8 +3,9 @@
     python bench/write_bars.py [--url postgresql://…] [--instruments 20] [--days 25] [--rounds 5]
 
 Every round measures everything once, in one database, so that ratios compare like with like. A write of many bars uses
-two sessions where there are two processors, which plain COPY does not unless it is said. Without a URL a server of
-its own is started with the product's settings (default durability) and thrown away afterwards.
+two sessions where there are two processors, which plain COPY does not unless it is said. Processor time hardly depends
+on others at work, as wall time does. Without a URL a server of its own is started with the product's settings (default
+durability) and thrown away afterwards; of another server's processor time nothing is known.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from common import machine
+import psutil
+from common import cpu_seconds, machine, postmaster, table
 from psycopg import sql
 
 from crypto_pipeline.market.bars import BAR_SCHEMA
@@ -36,6 +38,8 @@ M1 = Timeframe.M1
 MONTH = datetime(2025, 3, 1, tzinfo=UTC)
 PARTITION = partitions.identifier("ohlc_1m_2025_03")
 BATCH = 50_000
+#: Rows a second, and microseconds of processor time a row: of the server, and of this process.
+Measured = tuple[float, float, float]
 
 
 def make_bars(symbols: list[str], days: int) -> pl.DataFrame:
@@ -68,8 +72,8 @@ def make_bars(symbols: list[str], days: int) -> pl.DataFrame:
 class Bench:
     """One database and one set of bars."""
 
-    def __init__(self, store: Store, instruments: int, days: int) -> None:
-        self.store = store
+    def __init__(self, store: Store, server: psutil.Process | None, instruments: int, days: int) -> None:
+        self.store, self.server = store, server
         symbols = [f"A{number:02d}-USDT" for number in range(instruments)]
         store.instruments.add([Instrument.crypto(symbol) for symbol in symbols])
         self.ids = store.instruments.ids()
@@ -117,13 +121,17 @@ class Bench:
         for piece in frame.iter_slices(BATCH):
             self.store.bars.write(piece, M1)
 
-    def timed(self, work: Callable[[pl.DataFrame], None], frame: pl.DataFrame) -> float:
+    def timed(self, work: Callable[[pl.DataFrame], None], frame: pl.DataFrame) -> Measured:
+        servers = [self.server] if self.server else []
+        before, ours = cpu_seconds(servers), time.process_time()
         begin = time.perf_counter()
         work(frame)
-        return len(frame) / (time.perf_counter() - begin)
+        took = time.perf_counter() - begin
+        spent, ours = cpu_seconds(servers) - before, time.process_time() - ours
+        return len(frame) / took, spent * 1e6 / len(frame), ours * 1e6 / len(frame)
 
-    def round(self) -> dict[str, float]:
-        rates: dict[str, float] = {}
+    def round(self) -> dict[str, Measured]:
+        rates: dict[str, Measured] = {}
         self.clear(partition=True)
         rates["plain COPY"] = self.timed(self.plain_copy, self.bars)
         self.clear(partition=True)
@@ -135,6 +143,9 @@ class Bench:
         rates["identical replay"] = self.timed(self.pieces, self.bars)
         rates["upsert, every row newer"] = self.timed(self.pieces, self.newer)
         rates["stale copies"] = self.timed(self.pieces, self.bars)
+        self.clear(partition=True)
+        self.write(self.bars)
+        rates["upsert, every row newer, one frame"] = self.timed(self.write, self.newer)
         self.clear(partition=True)
         half = pl.concat([part.head(len(part) // 2) for part in self.bars.partition_by("instrument")])
         self.pieces(half)
@@ -148,21 +159,21 @@ class Bench:
         return rates
 
 
-def run(url: str, options: argparse.Namespace) -> None:
+def run(url: str, server: psutil.Process | None, options: argparse.Namespace) -> None:
     migrate(url)
     with Store(url, batch_rows=BATCH) as store:
-        bench = Bench(store, options.instruments, options.days)
+        bench = Bench(store, server, options.instruments, options.days)
         print(f"{machine()}\n\n{len(bench.bars):,} bars, {options.rounds} rounds; medians (and range)\n")
         bench.round()  # warm up
         rounds = [bench.round() for _ in range(options.rounds)]
-    print("| what | rows/s | ratio to plain COPY of its round |\n|---|---|---|")
+    lines = []
     for name in rounds[0]:
-        rates = [measured[name] for measured in rounds]
-        ratios = [measured[name] / measured["plain COPY"] for measured in rounds]
-        print(
-            f"| {name} | {statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) "
-            f"| {statistics.median(ratios):.2f} |"
-        )
+        rates, servers, ours = zip(*(measured[name] for measured in rounds), strict=True)
+        ratios = [measured[name][0] / measured["plain COPY"][0] for measured in rounds]
+        span = f"{statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
+        spent = [f"{statistics.median(values):.2f} ({min(values):.2f})" for values in (servers, ours)]
+        lines.append((name, span, f"{statistics.median(ratios):.2f}", *spent))
+    table(["what", "rows/s", "ratio to plain COPY of its round", "server's processor, µs a row (least)", "ours"], lines)
 
 
 def main() -> None:
@@ -173,13 +184,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.url:
-        run(options.url, options)
+        run(options.url, None, options)
         return
     with tempfile.TemporaryDirectory(prefix="cp-bench-") as folder:
         server = EmbeddedServer(Path(folder))
         server.prepare()
         with server.running():
-            run(server.url(), options)
+            run(server.url(), postmaster(server), options)
 
 
 if __name__ == "__main__":
