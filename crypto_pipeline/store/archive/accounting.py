@@ -45,11 +45,16 @@ _LOOK_AGAIN = "SELECT lake.look_again('bars', %(timeframe)s)"
 
 
 def cells(bars: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
-    """Bars of each cell, in CELLS. (A weekly bar opens on its cell's Monday.)"""
-    day = pl.col("open_time").dt.date().alias("day")
-    counted = bars.group_by("instrument", day).agg(pl.len().cast(pl.Int64).alias("rows"))
-    number = pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32).alias("instrument_id")
-    return counted.select(number, "day", "rows")
+    """Bars of each cell, in CELLS; ``bars`` are sorted by instrument. (A weekly bar opens on its cell's Monday.)"""
+    day, rows = pl.col("open_time").dt.date().alias("day"), pl.len().cast(pl.Int64).alias("rows")
+    name = bars["instrument"]
+    if bars.height and name[0] == name[-1]:  # the usual case: no names are compared
+        number = pl.lit(ids[name[0]], pl.Int32)
+        counted = bars.group_by(day).agg(rows)
+    else:
+        number = pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32)
+        counted = bars.group_by("instrument", day).agg(rows)
+    return counted.select(number.alias("instrument_id"), "day", "rows")
 
 
 def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFrame, *, dropped: bool = False) -> None:

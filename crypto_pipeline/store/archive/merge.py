@@ -42,7 +42,9 @@ def best(copies: pl.DataFrame) -> pl.DataFrame:
 
 def merge(hot: Copies, archived: Copies) -> Copies:
     """The bars and history that one table would have if it had received all copies; bars sorted by KEY."""
-    both = archived.bars.join(hot.bars, on=KEY, how="semi").select(KEY)
+    both = archived.bars.select(KEY)
+    if both.height:  # usually no month is archived twice, and the table would be hashed for nothing
+        both = both.join(hot.bars, on=KEY, how="semi")
     if both.is_empty():
         bars = pl.concat([hot.bars, archived.bars]).sort(KEY) if archived.bars.height else hot.bars
         return Copies(bars, pl.concat([hot.past, archived.past]))
