@@ -105,6 +105,15 @@ def postmaster(server: EmbeddedServer) -> psutil.Process:
     return psutil.Process(pid)
 
 
+def start_postgres(server: EmbeddedServer, folder: Path) -> subprocess.Popen[bytes]:
+    """The server, prepared, in a process of its own that a bench may kill."""
+    environment = {**os.environ, "CRYPTO_PIPELINE_DATA_DIR": str(folder), "CRYPTO_PIPELINE_DATABASE_URL": server.url()}
+    command = [sys.executable, "-m", "crypto_pipeline.cli", "_postgres"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server.wait_ready(60)
+    return process
+
+
 class Replay:
     """The replay exchange in a process of its own."""
 

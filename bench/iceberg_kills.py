@@ -23,7 +23,7 @@ from pathlib import Path
 
 import polars as pl
 import psycopg
-from common import machine, table
+from common import machine, start_postgres, table
 from comparison.iceberg_engines import digest
 from pyiceberg.table import StaticTable, Table
 
@@ -145,14 +145,6 @@ class Reader(threading.Thread):
                     self.reads += opened is not None
             except Exception as error:
                 self.wrong.append(f"read {self.reads}: {type(error).__name__} {error}")
-
-
-def start_postgres(server: EmbeddedServer, folder: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "CRYPTO_PIPELINE_DATA_DIR": str(folder), "CRYPTO_PIPELINE_DATABASE_URL": server.url()}
-    command = [sys.executable, "-m", "crypto_pipeline.cli", "_postgres"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    server.wait_ready(60)
-    return process
 
 
 def left_over(store: Store, mirror: Mirror, tables: IcebergTables, folder: Path) -> dict[str, int]:

@@ -21,12 +21,14 @@ from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.database.sessions.exclusive import exclusively
 from crypto_pipeline.store.mirror import clickhouse as marks
 from crypto_pipeline.store.mirror.clickhouse import CELLS_TO_MIRROR, cells_to_mirror
 from crypto_pipeline.store.reads.bars import BarReader
 
 #: Bars of one batch: its frames fit into some hundred megabytes.
 BATCH_ROWS = 500_000
+_LOCK = 0x436C69636B  # "Click"
 _CELL = ["instrument_id", "day"]
 Progress = Callable[[str], object]
 
@@ -57,7 +59,7 @@ def follow(
     ``target`` names the mirror in ``lake.clickhouse``.
     """
     done = Followed()
-    with marks.alone(store.connections):
+    with exclusively(store.connections, _LOCK, "ClickHouse mirror") as require_lock:
         tables.prepare()
         mark = tables.mark()
         if mark not in marks.known_marks(store.connections, target) | {""}:
@@ -67,6 +69,7 @@ def follow(
         tables.set_symbols(store.symbols.names())
         for timeframe in timeframes:
             for batch, bars in _read_ahead(store, timeframe, due(store, tables, timeframe)):
+                require_lock()
                 _bring(tables, timeframe, batch, bars, done)
                 done.cells += batch.height
                 done.by_timeframe[str(timeframe)] = done.by_timeframe.get(str(timeframe), 0) + batch.height

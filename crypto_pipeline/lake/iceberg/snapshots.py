@@ -22,9 +22,14 @@ def listed_ever(table: Table) -> set[str]:
     return {place for snapshot in table.metadata.snapshots for place in _listed(table, snapshot, seen)}
 
 
-def own_files(table: Table) -> set[str]:
-    """Locations of the files that describe a table: metadata, manifest lists and manifests of all its snapshots."""
-    found = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
+def own_files(table: Table, *, with_log: bool = True) -> set[str]:
+    """Locations of the files that describe a table: metadata, manifest lists and manifests of all its snapshots.
+
+    ``with_log``: also those of its earlier metadata, without which it can be read.
+    """
+    found = {table.metadata_location}
+    if with_log:
+        found.update(entry.metadata_file for entry in table.metadata.metadata_log)
     for snapshot in table.metadata.snapshots:
         found.add(snapshot.manifest_list)
         found.update(manifest.manifest_path for manifest in snapshot.manifests(table.io))

@@ -12,13 +12,26 @@ from pathlib import Path
 
 from crypto_pipeline.lake.iceberg.catalogue import location
 from crypto_pipeline.lake.iceberg.table_names import TableName
+from crypto_pipeline.lake.mirror import ownership
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.database.pool import Connections
 
 #: Files that no snapshot needs stay this long, for readers that still read them.
 GRACE = timedelta(hours=1)
 _HINT = "metadata/version-hint.text"
 _METADATA = re.compile(r"metadata/(\d+)-[0-9a-f-]{36}(?:\.gz)?\.metadata\.json")
 _MANIFEST = re.compile(r"metadata/(?:snap-\d+-\d+-)?[0-9a-f-]{36}(?:-m\d+)?\.avro")
+
+
+def claim(connections: Connections, url: str, *, by_force: bool = False) -> None:
+    """Mark the place of all tables as this database's: two that shared one would delete each other's metadata.
+
+    Raises StoreError if it is another's, unless ``by_force``.
+    """
+    ownership.claim(
+        connections, ArchiveStorage(url), by_force=by_force,
+        what="the folder of Iceberg tables", setting="iceberg_url", command="iceberg follow",
+    )  # fmt: skip
 
 
 class TableFolder:
@@ -36,6 +49,10 @@ class TableFolder:
             file.write(name)
             file.flush()
             self._storage.replace(_HINT, Path(file.name))
+
+    def missing(self, needed: set[str]) -> set[str]:
+        """Those of the ``needed`` files (locations) that are not in the folder."""
+        return needed - {f"{self.location}/{path}" for path in self._storage.paths()}
 
     def sweep(self, own: set[str], grace: timedelta = GRACE, now: datetime | None = None) -> int:
         """Delete metadata files that are not among ``own`` (locations) and older than ``grace``; return their number.

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -21,10 +22,13 @@ from pyiceberg.table import Table
 
 from crypto_pipeline.lake.iceberg import columns, snapshots
 from crypto_pipeline.lake.iceberg.catalogue import catalogue_uri, file_properties, location, open_catalogue
-from crypto_pipeline.lake.iceberg.table_folder import GRACE, TableFolder
+from crypto_pipeline.lake.iceberg.table_folder import GRACE, TableFolder, claim
 from crypto_pipeline.lake.iceberg.table_names import COLUMNS, NAMESPACES, TableName
+from crypto_pipeline.lake.mirror import ownership
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.sessions.exclusive import require_session
 from crypto_pipeline.store.database.sessions.locks import lock_session
 from crypto_pipeline.store.database.sessions.pooler import direct_url
 from crypto_pipeline.store.iceberg import listed_files
@@ -72,11 +76,15 @@ class FollowedTable:
 class IcebergTables:
     """The tables in the database of ``connections``, with their metadata below ``url`` (a folder or object store).
 
-    ``keep``: how long a snapshot stays readable after another has replaced it.
+    ``keep``: how long a snapshot stays readable after another has replaced it. ``take_over``: what changes tables does
+    so where the place belongs to another database, too; else it raises StoreError.
     """
 
-    def __init__(self, connections: Connections, url: str, keep: timedelta = GRACE) -> None:
-        self._connections, self._url, self._keep = connections, url, keep
+    def __init__(self, connections: Connections, url: str, keep: timedelta = GRACE, *, take_over: bool = False) -> None:
+        self._connections, self._url, self._keep, self._take_over = connections, url, keep, take_over
+        #: Paths of the files that are there, by base URL.
+        self._stored: dict[str, set[str]] = {}
+        self._require_lock: Callable[[], None]
 
     def follow(self, progress: Callable[[str], None] = log.info) -> list[FollowedTable]:
         """Let every table list what mirror and archive have now. A killed run is simply repeated. Raises StoreError.
@@ -84,6 +92,8 @@ class IcebergTables:
         One run at a time; another waits.
         """
         with self.exclusive() as catalogue:
+            claim(self._connections, self._url, by_force=self._take_over)
+            self._stored.clear()
             wanted: dict[TableName, list[LakeFile]] = {name: [] for name in _known(catalogue)}
             for file in self._connections.run(lake_files):
                 wanted.setdefault(TableName.of(file), []).append(file)
@@ -98,10 +108,13 @@ class IcebergTables:
         """Drop all tables and their metadata; the files of mirror and archive stay. Return their names."""
         with self.exclusive() as catalogue:
             names = _known(catalogue)
+            if names:
+                claim(self._connections, self._url, by_force=self._take_over)
             for name in names:
                 catalogue.drop_table(str(name))
                 TableFolder(self._url, name).clear()
                 self._record(str(name), set(), set())
+            ownership.leave(ArchiveStorage(self._url))
         return names
 
     def uri(self, *, with_password: bool) -> str:
@@ -126,6 +139,7 @@ class IcebergTables:
         self._connections.run(lambda connection: None)  # waits for a server that restarts
         with connect(direct_url(self._connections.url)) as connection:
             lock_session(connection, _LOCK)
+            self._require_lock = partial(require_session, connection)
             with open_catalogue(self._connections.url) as catalogue:
                 yield catalogue
 
@@ -133,11 +147,14 @@ class IcebergTables:
         whole = {location(file.url): file for file in files if file.whole}
         done = FollowedTable(name, waiting_rows=sum(file.held for file in files if not file.whole))
         folder = TableFolder(self._url, name)
-        table, listed = _loaded(catalogue, name)
+        table, listed = _loaded(catalogue, name, folder)
         if table is not None:
             # a commit, or the metadata of one that never was, may have been the last act of a killed run
             folder.sweep(snapshots.own_files(table))
             folder.write_hint(table.metadata_location)
+        for place in [place for place in listed if place in whole and not self._is_stored(whole[place])]:
+            done.unreadable.append(f"{place}: it is missing")
+            del whole[place]
         new = {place: file for place, file in whole.items() if place not in listed}
         schemas = _footers(load_file_io(file_properties(), folder.location), new, done)
         if table is None and not schemas:
@@ -151,11 +168,18 @@ class IcebergTables:
         self._connections.run(listed_files.record, str(name), [new[place] for place in schemas])
         entries = [parquet_file_to_data_file(table.io, table.metadata, place) for place in schemas]
         gone = [entry for place, entry in listed.items() if place not in whole]
+        self._require_lock()
         if entries or gone:
             snapshots.commit(table, entries, gone, {"crypto-pipeline.waiting-rows": str(done.waiting_rows)})
         done.added, done.removed = len(entries), len(gone)
         self._tidy(table, folder, done)
         return done
+
+    def _is_stored(self, file: LakeFile) -> bool:
+        """Whether a file is there. One that a table lists already is not opened again."""
+        if file.base_url not in self._stored:
+            self._stored[file.base_url] = set(ArchiveStorage(file.base_url).paths())
+        return file.path in self._stored[file.base_url]
 
     def _tidy(self, table: Table, folder: TableFolder, done: FollowedTable) -> None:
         """Expire snapshots, let go what none of the others lists, and take down what the table has now."""
@@ -163,6 +187,7 @@ class IcebergTables:
         folder.write_hint(table.metadata_location)
         now = snapshots.listed_now(table)
         self._record(str(done.name), set(now), snapshots.listed_ever(table))
+        self._require_lock()  # another run's commit is not one that never was
         done.swept = folder.sweep(snapshots.own_files(table))
         done.files, done.rows = len(now), sum(entry.record_count for entry in now.values())
         done.metadata_location = table.metadata_location
@@ -183,18 +208,24 @@ def _known(catalogue: SqlCatalog) -> list[TableName]:
     return sorted(TableName(*identifier) for identifier in names)
 
 
-def _loaded(catalogue: SqlCatalog, name: TableName) -> tuple[Table | None, dict[str, DataFile]]:
-    """A table and the files that it lists; None if there is none, or if its metadata is lost: then it is forgotten."""
+def _loaded(catalogue: SqlCatalog, name: TableName, folder: TableFolder) -> tuple[Table | None, dict[str, DataFile]]:
+    """A table and the files that it lists; None if there is none.
+
+    One whose metadata is lost, or in another place than its folder, is forgotten: it is made again. That other place
+    may belong to the database of which this one is a copy.
+    """
     try:
         table = catalogue.load_table(str(name))
-        snapshots.own_files(table)
-        return table, snapshots.listed_now(table)
+        if table.location() == folder.location and not folder.missing(snapshots.own_files(table, with_log=False)):
+            return table, snapshots.listed_now(table)
+        why = f"not all of it is in {folder.location}"
     except NoSuchTableError:
         return None, {}
     except (FileNotFoundError, ValueError, EOFError) as error:
-        log.warning("metadata of the Iceberg table %s is lost, it is made again: %s", name, error)
-        catalogue.drop_table(str(name))
-        return None, {}
+        why = str(error)
+    log.warning("metadata of the Iceberg table %s is lost, it is made again: %s", name, why)
+    catalogue.drop_table(str(name))
+    return None, {}
 
 
 def _created(

@@ -142,7 +142,7 @@ class MirrorMaker:
     def _recover(self, take_over: bool) -> None:
         """Remove what an interrupted run left; readers never used it."""
         shutil.rmtree(self._scratch, ignore_errors=True)
-        ownership.claim(self._store, self._storage, by_force=take_over)
+        ownership.claim(self._store.connections, self._storage, by_force=take_over)
         self._store.connections.run(catalogue.abandon)
         self._storage.sweep()
 

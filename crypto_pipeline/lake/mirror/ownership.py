@@ -12,6 +12,7 @@ from pathlib import Path
 
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.mirror import catalogue
 
 #: File that names the database to which a folder belongs.
@@ -26,16 +27,24 @@ def owner_of(storage: ArchiveStorage) -> str | None:
         return file.read_text().strip()
 
 
-def claim(store: Store, storage: ArchiveStorage, *, by_force: bool = False) -> None:
+def claim(
+    connections: Connections,
+    storage: ArchiveStorage,
+    *,
+    by_force: bool = False,
+    what: str = "the mirror",
+    setting: str = "mirror_url",
+    command: str = "mirror make",
+) -> None:
     """Mark a folder as this database's. Raises StoreError if it is another's, unless ``by_force``."""
-    token = store.connections.run(catalogue.owner)
+    token = connections.run(catalogue.owner)
     there = owner_of(storage)
     if there == token:
         return
     if there is not None and not by_force:
         raise StoreError(
-            f"the mirror at {storage.url} belongs to another database: set another mirror_url, or take it over by "
-            "`crypto-pipeline mirror make --take-over` if that database is no more"
+            f"{what} at {storage.url} belongs to another database: set another {setting}, or take it over by "
+            f"`crypto-pipeline {command} --take-over` if that database is no more"
         )
     with tempfile.TemporaryDirectory() as folder:
         mark = Path(folder) / MARK

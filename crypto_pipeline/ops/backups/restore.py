@@ -18,6 +18,7 @@ from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_dat
 from crypto_pipeline.store.archive.object_store import base_url, local_path
 from crypto_pipeline.store.database import file_locks
 from crypto_pipeline.store.database.connect import address, connect, database_name, plain_url
+from crypto_pipeline.store.iceberg.listed_files import forget_tables
 from crypto_pipeline.store.mirror.catalogue import disown
 from crypto_pipeline.store.operations.fingerprints import Fingerprint, analyze, fingerprints, is_empty, move_archive
 from crypto_pipeline.store.views.views import VIEWS
@@ -121,8 +122,9 @@ def _make_current(settings: Settings, chosen: Backup, url: str, say: Say) -> Non
         say(f"schema: {len(applied)} migrations applied")
     with connect(url) as connection:
         _return_archive(settings, chosen, lambda before, after: move_archive(connection, before, after))
-        # files of the mirror belong to the database that was backed up, which may still be in use
+        # files of the mirror, and Iceberg tables, belong to the database that was backed up, which may still be in use
         disown(connection)
+        forget_tables(connection)
         analyze(connection)
     with Store(url) as store:
         for view in VIEWS:

@@ -37,13 +37,18 @@ def is_installed() -> bool:
     return find_spec("pyiceberg") is not None
 
 
-def open_iceberg(store: Store, settings: Settings) -> IcebergTables:
-    """The Iceberg tables of a store. Raises StoreError where the extra is not installed."""
+def open_iceberg(store: Store, settings: Settings, *, take_over: bool = False) -> IcebergTables:
+    """The Iceberg tables of a store. Raises StoreError where the extra is not installed.
+
+    A folder in the data directory belongs to this deployment, whoever used it before; another one also if this one is
+    to ``take_over``.
+    """
     if not is_installed():
         raise StoreError("Iceberg tables need an extra: `pip install 'crypto-pipeline[server,iceberg]'`")
     from crypto_pipeline.lake.iceberg.tables import IcebergTables
 
-    return IcebergTables(store.connections, iceberg_url(settings), keep(settings))
+    take_over |= settings.iceberg_url is None
+    return IcebergTables(store.connections, iceberg_url(settings), keep(settings), take_over=take_over)
 
 
 def keep(settings: Settings) -> timedelta:

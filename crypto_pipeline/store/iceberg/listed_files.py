@@ -79,5 +79,11 @@ def forget(connection: psycopg.Connection[Any], table: str, places: Sequence[tup
     connection.execute(_FORGET, _values(table, places))
 
 
+def forget_tables(connection: psycopg.Connection[Any]) -> None:
+    """Forget all tables and what they list, without touching a file: for the copy of a database."""
+    connection.execute("DELETE FROM iceberg.iceberg_tables")
+    connection.execute("DELETE FROM iceberg.listed_files")
+
+
 def _values(table: str, places: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"table": table, "urls": [url for url, _ in places], "paths": [path for _, path in places]}

@@ -1,19 +1,14 @@
-"""What the ClickHouse mirror asks of PostgreSQL: the cells that it should have, its mark, and the lock of its runs."""
+"""What the ClickHouse mirror asks of PostgreSQL: the cells that it should have, and its mark."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
 import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.sessions.pooler import direct_url
 
 #: Schema of ``mirrored_cells``. ``rows`` counts the bars of table and archive.
 CELLS_TO_MIRROR: dict[str, pl.DataType] = {
@@ -31,8 +26,6 @@ _MARK = """
 INSERT INTO lake.clickhouse (target, known_as, before) VALUES (%(target)s, %(new)s, %(old)s)
 ON CONFLICT (target) DO UPDATE SET known_as = %(new)s, before = %(old)s, changed_at = clock_timestamp()
 """
-#: Any fixed number; and the time for which the server may not have noticed yet that a holder has ended.
-_LOCK, _MOMENT = 0x436C69636B, "5s"
 
 
 def cells_to_mirror(connections: Connections, timeframe: Timeframe) -> pl.DataFrame:
@@ -54,19 +47,3 @@ def set_mark(connections: Connections, target: str, new: str, old: str) -> None:
         connection.execute(_MARK, {"target": target, "new": new, "old": old})
 
     connections.run(work)
-
-
-@contextmanager
-def alone(connections: Connections) -> Iterator[None]:
-    """Hold the lock of runs that fill a ClickHouse mirror; the database releases it when the process ends in any way.
-
-    Raises StoreError if another run holds it.
-    """
-    connections.run(lambda connection: None)  # waits for a server that restarts
-    with connect(direct_url(connections.url)) as connection:
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", [_MOMENT])
-        try:
-            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-        except psycopg.errors.LockNotAvailable:
-            raise StoreError("another run fills the ClickHouse mirror: wait for its end") from None
-        yield

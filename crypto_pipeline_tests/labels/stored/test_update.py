@@ -30,6 +30,7 @@ from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.archive.object_store import ArchiveStorage, scan_source
 from crypto_pipeline.store.mirror import catalogue
+from crypto_pipeline.store.mirror.catalogue import MirrorFile
 from crypto_pipeline_tests.builders.label_market import START, store_market, write
 from crypto_pipeline_tests.labels.comparison import OWN, SETS
 
@@ -87,6 +88,19 @@ def mirrored_as_stored(store: Store, folder: Path) -> None:
         found = pl.concat(pl.read_parquet(scan_source(file.url)) for file in files if file.series == series)
         table = store.labels.read(strategy.definition.table, WIDE[strategy].hash, START, END)
         assert_frame_equal(found.select(table.columns).sort("signal_ts", "instrument"), table)
+    listed_in_iceberg(store, folder, files)
+
+
+def listed_in_iceberg(store: Store, folder: Path, files: list[MirrorFile]) -> None:
+    """Iceberg has one table for the labels of each strategy, with the rows of its files."""
+    pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
+    from crypto_pipeline.lake.iceberg.tables import IcebergTables
+
+    done = IcebergTables(store.connections, str(folder / "iceberg")).follow()
+    rows = {f"research.labels_{strategy}": 0 for strategy in EVERY}
+    for file in files:
+        rows[f"research.labels_{file.series.partition('/')[0]}"] += file.rows
+    assert {str(one.name): one.rows for one in done if one.name.name.startswith("labels")} == rows
 
 
 def test_labels_wait_for_their_horizon_and_come_by_themselves(store: Store, bars: pl.DataFrame, tmp_path: Path) -> None:

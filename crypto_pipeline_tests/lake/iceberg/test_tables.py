@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import psycopg
 import pytest
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store
+from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.archive import restore
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
-from crypto_pipeline.store.iceberg.listed_files import pending
+from crypto_pipeline.store.iceberg.listed_files import forget_tables, pending
+from crypto_pipeline.store.mirror.catalogue import disown
 from crypto_pipeline_tests.builders.bars import SYMBOLS, series
 
 pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
@@ -206,3 +209,83 @@ def test_a_file_that_is_damaged_is_said_and_the_others_are_listed(
     assert file.path in done.unreadable[0]
     place.write_bytes(whole)
     assert by_name(tables().follow())[BARS].rows == 200
+
+
+STATE = ("iceberg.iceberg_tables", "iceberg.listed_files", "market.archive_files")
+
+
+def saved(connection: psycopg.Connection[Any]) -> dict[str, bytes]:
+    """What a backup has of the catalogues."""
+    found = {}
+    for name in STATE:
+        with connection.cursor().copy(f"COPY {name} TO STDOUT (FORMAT binary)") as out:
+            found[name] = b"".join(bytes(part) for part in out)
+    return found
+
+
+def put_back(connection: psycopg.Connection[Any], state: dict[str, bytes]) -> None:
+    for name, rows in state.items():
+        connection.execute(f"DELETE FROM {name}")
+        with connection.cursor().copy(f"COPY {name} FROM STDIN (FORMAT binary)") as into:
+            into.write(rows)
+
+
+def test_a_catalogue_older_than_the_folder_names_no_file_that_is_gone(
+    store: Store, retention: Retention, tables: Tables
+) -> None:
+    """A server was set back to an earlier state, while files and metadata are those of later runs."""
+    run, february = store.connections.run, MARCH - timedelta(days=28)
+    store.bars.write(series(SYMBOLS[:1], count=100, start=february), Timeframe.M1)
+    store.bars.write(series(SYMBOLS[:1], count=90, start=MARCH), Timeframe.M1)
+    retention.run(NOW)
+    tables().follow()
+    before, known = run(saved), set((folder(store) / "metadata").iterdir())
+    # later February leaves the archive
+    restore.restore(store.connections, store.archive.files(None, None, february, MARCH), timedelta(0))
+    for _ in range(2):
+        tables(timedelta(0)).follow()
+    run(
+        lambda connection: (
+            connection.execute("UPDATE market.archive_files SET retired_at = '2025-01-01' WHERE status = 'retired'")
+            and None
+        )
+    )
+    assert retention.archiver.remove_retired() == 1
+    later = set((folder(store) / "metadata").glob("*.json")) - known
+
+    run(put_back, before)
+    done = by_name(tables().follow())[BARS]
+    assert (done.rows, done.removed, len(done.unreadable)) == (90, 1, 1)
+    assert done.unreadable[0].endswith("missing")
+    assert rows(load(store)).height == rows(StaticTable.from_metadata(load(store).location())).height == 90
+    assert not any(file.exists() for file in later), "metadata that this catalogue never had"
+
+    run(put_back, before)
+    for file in known:
+        if file.suffix == ".avro":
+            file.unlink(missing_ok=True)  # as an hour later
+    done = by_name(tables().follow())[BARS]
+    assert (done.rows, done.added, len(done.unreadable)) == (90, 1, 1)
+    assert rows(load(store)).height == rows(StaticTable.from_metadata(load(store).location())).height == 90
+
+
+def test_a_copy_of_the_database_leaves_the_tables_of_the_original_alone(
+    store: Store, retention: Retention, tables: Tables, tmp_path: Path
+) -> None:
+    store.bars.write(series(SYMBOLS[:1], count=100, start=MARCH), Timeframe.M1)
+    retention.run(NOW)
+    tables().follow()
+    place, metadata = load(store).location(), set((folder(store) / "metadata").iterdir())
+
+    elsewhere = IcebergTables(store.connections, str(tmp_path / "elsewhere"))
+    assert by_name(elsewhere.follow())[BARS].added == 1, "the catalogue was copied, the place is another one"
+    assert load(store).location() != place
+    assert set(metadata) == set(Path(place.removeprefix("file://"), "metadata").iterdir())
+
+    store.connections.run(disown)
+    store.connections.run(forget_tables)  # as a restore does
+    with pytest.raises(StoreError, match="belongs to another database: set another iceberg_url"):
+        tables().follow()
+    taken = IcebergTables(store.connections, str(tmp_path / "ice berg"), take_over=True)
+    assert by_name(taken.follow())[BARS].added == 1
+    assert not metadata & set((folder(store) / "metadata").glob("*.json"))

@@ -26,6 +26,7 @@ from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
+from crypto_pipeline.store.iceberg import listed_files
 from crypto_pipeline_tests.builders.background import Background
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, miscounted, series
 from crypto_pipeline_tests.builders.places import server_folder
@@ -111,6 +112,8 @@ def test_the_archive_comes_along_and_moves(source: Store, folder: Path) -> None:
     storage = ArchiveStorage(str(folder / "archive"))
     archived = Retention(source.connections, storage, folder / "scratch", test_archive.policy()).run(test_archive.NOW)
     assert len(archived.archived) == 1
+    listed = "INSERT INTO iceberg.listed_files (base_url, path, table_name) VALUES ('file:///m', 'a', 'market.bars_1m')"
+    source.connections.run(lambda connection: connection.execute(listed) and None)
     made = make(source, folder)
     assert len(made.manifest.archive) >= 1
     again = make(source, folder)
@@ -122,6 +125,7 @@ def test_the_archive_comes_along_and_moves(source: Store, folder: Path) -> None:
         assert {file.base_url for file in copy.archive.files()} == {f"file://{folder}/copy/archive"}
         assert test_archive.everything(copy, Timeframe.M1).equals(before)
         assert miscounted(copy) == []
+        assert copy.connections.run(listed_files.count) == 0, "the original's Iceberg tables are not the copy's"
     kept = next(path for path in (folder / "backups" / "archive").rglob("*") if path.is_file())
     kept.write_bytes(b"spoilt")
     with pytest.raises(OpsError, match=r"archive file .* differs from what was written"):

@@ -11,6 +11,9 @@ from crypto_pipeline.cli.context import deployment_settings
 from crypto_pipeline.cli.options import AsJson, DataDir
 from crypto_pipeline.cli.output import say, show_frame
 
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Also where the folder belonged to a database that is no more.")
+]
 Password = Annotated[bool, typer.Option("--password", help="Print the password as well.")]
 
 
@@ -35,14 +38,14 @@ def iceberg(context: typer.Context, as_json: AsJson = False, data_dir: DataDir =
     show_frame(frame, as_json, "Iceberg tables")
 
 
-def follow(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def follow(as_json: AsJson = False, take_over: TakeOver = False, data_dir: DataDir = None) -> None:
     """Let the tables list the files that mirror and archive have now. Exit code 1 when a file cannot be listed."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.ops.housekeeping import iceberg
 
     settings = deployment_settings(data_dir)
     with open_store(settings) as store:
-        done = iceberg.open_iceberg(store, settings).follow(progress=say)
+        done = iceberg.open_iceberg(store, settings, take_over=take_over).follow(progress=say)
         passed, summary = iceberg.record_check(store, done, iceberg.to_do(store, settings))
     for one in done:
         for text in one.unreadable:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import psycopg
 
@@ -16,10 +18,11 @@ _MOMENT = "3s"
 
 
 @contextmanager
-def exclusively(connections: Connections, number: int, what: str) -> Iterator[None]:
+def exclusively(connections: Connections, number: int, what: str) -> Iterator[Callable[[], None]]:
     """Hold the advisory lock ``number`` for the block; the database releases it when the process ends in any way.
 
-    Raises StoreError, which says that another run of ``what`` is at work.
+    The block is given a function that raises StoreError if the lock is lost, as after a crash of the server. Raises
+    StoreError, which says that another run of ``what`` is at work.
     """
     connections.run(lambda connection: None)  # waits for a server that restarts
     with connect(direct_url(connections.url)) as connection:
@@ -29,4 +32,12 @@ def exclusively(connections: Connections, number: int, what: str) -> Iterator[No
             connection.execute("SELECT pg_advisory_lock(%s)", [number])
         except psycopg.errors.LockNotAvailable:
             raise StoreError(f"another {what} run is at work: wait for its end, see `crypto-pipeline status`") from None
-        yield
+        yield partial(require_session, connection)
+
+
+def require_session(connection: psycopg.Connection[Any]) -> None:
+    """Raise StoreError if the session, whose locks one works under, has ended."""
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError as error:
+        raise StoreError(f"the lock of this run is lost, another one may work: {str(error).strip()}") from None
