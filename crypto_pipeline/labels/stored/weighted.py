@@ -16,6 +16,7 @@ import polars as pl
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.labels.uniqueness import market_uniqueness
+from crypto_pipeline.lake.reads.labels import label_reads
 from crypto_pipeline.store import Store, StoreError
 
 
@@ -64,9 +65,11 @@ def _of_both(
     as_of: datetime,
 ) -> pl.DataFrame:
     table = strategy.definition.table
-    judged = store.labels.read(table, default.hash, start, end, as_of=as_of).with_columns(is_default=pl.lit(True))
+    judged = label_reads(store).read(table, default.hash, start, end, as_of=as_of).with_columns(is_default=pl.lit(True))
     if parameters.hash == default.hash:
         return judged
-    wide = store.labels.read(table, parameters.hash, start, end, as_of=as_of).with_columns(is_default=pl.lit(False))
+    wide = (
+        label_reads(store).read(table, parameters.hash, start, end, as_of=as_of).with_columns(is_default=pl.lit(False))
+    )
     other = wide.join(judged.select("instrument", "signal_ts"), on=["instrument", "signal_ts"], how="anti")
     return pl.concat([judged, other]).sort("signal_ts", "instrument")
