@@ -153,12 +153,12 @@ class Killing(Exam):
 
 
 def _goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether the run ended by itself, or has a successor that began."""
+    """Whether the run ended by itself, or has a successor that began, or that has one."""
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status is DagsterRunStatus.SUCCESS:
         return True
     after = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": run.run_id}))
-    return any(one.status in (DagsterRunStatus.STARTED, DagsterRunStatus.SUCCESS) for one in after)
+    return any(one.status is DagsterRunStatus.STARTED or _goes_on(instance, one) for one in after)
 
 
 def _steps(instance: DagsterInstance, run: DagsterRun, killed: float) -> str:

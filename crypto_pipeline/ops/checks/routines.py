@@ -22,7 +22,7 @@ ROUTINES: dict[Routine, frozenset[str]] = {
         {
             "database", "database_speed", "ingest", "instruments_silent", "freshness", "features_age",
             "venue_bans", "connection", "clock",
-            "run_queue", "dagster_daemon", "code_server", "webserver", "http_api", "notifier",
+            "run_queue", "run_workers", "dagster_daemon", "code_server", "webserver", "http_api", "notifier",
             "parity", "no_leak", "forecast_loop", "forecasts_fresh", "takes_followed_up", "positions_equal_venue",
         }
     ),

@@ -41,6 +41,8 @@ def looks(settings: Settings, *, offline: bool = False) -> Iterator[tuple[str, L
     yield "database", lambda: (places.own_database if own else places.database_programs)(settings)
     if settings.database_read_url is not None:
         yield "replica", lambda: places.read_replica(settings)
+    if settings.celery_broker_url is not None:
+        yield "run workers", lambda: network.run_workers(settings)
     yield "ports", lambda: network.ports(settings)
     if not offline:
         yield "venue", lambda: network.venue(settings)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
+from urllib.parse import urlsplit
 
 from crypto_pipeline.defaults import replays
 from crypto_pipeline.ops.doctor.requirements import Requirement
 from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.host.extras import require_celery
 from crypto_pipeline.ops.host.paths import Places, running_state
 from crypto_pipeline.ops.host.ports import claim_port
 from crypto_pipeline.settings import PREFIX, Settings
 
 #: Difference of clocks in seconds that is shown as a note, and one that is bad.
 _CLOCK_NOTE, _CLOCK_BAD = 2.0, 30.0
+#: Seconds for which redis may take to answer.
+_PATIENCE = 3.0
 
 
 def ports(settings: Settings) -> Requirement:
@@ -33,6 +38,28 @@ def ports(settings: Settings) -> Requirement:
     if troubles:
         return Requirement("ports", "bad", found, "; ".join(troubles) + ".")
     return Requirement("ports", "ok", found)
+
+
+def run_workers(settings: Settings) -> Requirement:
+    """What hands runs to workers: the extra ``celery``, and the redis of ``celery_broker_url``."""
+    assert settings.celery_broker_url is not None
+    try:
+        require_celery()
+    except OpsError as error:
+        return Requirement("run workers", "bad", "the extra celery is absent", f"{error}.")
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    url = settings.celery_broker_url.get_secret_value()
+    parts = urlsplit(url)
+    address = f"redis at {parts.hostname}:{parts.port or 6379}"
+    try:
+        with Redis.from_url(url, socket_connect_timeout=_PATIENCE, socket_timeout=_PATIENCE) as redis:
+            said: Any = redis.info("server")
+    except (RedisError, OSError) as error:
+        fix = f"Start it, or let {PREFIX}CELERY_BROKER_URL lead to one that runs; without the setting none is needed."
+        return Requirement("run workers", "bad", f"{address} does not answer: {error}", fix)
+    return Requirement("run workers", "ok", f"{address}, {said['redis_version']}")
 
 
 def venue(settings: Settings) -> list[Requirement]:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import crypto_pipeline
+from crypto_pipeline.ops.host.extras import require_celery
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision.programs import CODE_SERVER, LOCATION
 
@@ -32,8 +33,10 @@ def write_dagster_home(places: Places, *, handed_over: bool = False) -> None:
     """Write the files that Dagster's programs read. A dagster.yaml without our marker line is a person's own and
     kept.
 
-    ``handed_over``: runs are handed to workers over Celery.
+    ``handed_over``: runs are handed to workers over Celery. Raises OpsError where its extra is absent.
     """
+    if handed_over:
+        require_celery()
     target = places.dagster_home / "dagster.yaml"
     text = shipped("dagster_celery.yaml" if handed_over else "dagster.yaml").read_text()
     if not target.exists() or target.read_text().startswith(text.partition("\n")[0]):

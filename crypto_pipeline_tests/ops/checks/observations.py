@@ -44,6 +44,8 @@ def well() -> Observation:
             "supervisor:one": (2.0, supervisor),
             "ingest-0": (0.6, {"venue": "binance", "instruments": 20}),
             "notifier": (4.0, {}),
+            "run-worker:one": (0.5, {"runs": 4}),
+            "run-worker:two": (1.2, {"runs": 4}),
             "forecasts": (31.0, {"fits": 60}),
         },
         silences=tuple(BarSilence(name, "binance", 12.0) for name in names),
@@ -61,7 +63,8 @@ def well() -> Observation:
         last_runs={"make_backup": LastRun("make_backup", "SUCCESS", "r1", 3_600.0)},
     )
     return Observation(
-        load_settings(database_read_url="postgresql://reader@r/market"), facts, None, 0.002, dagster, None,
+        load_settings(database_read_url="postgresql://r/market", celery_broker_url="redis://r/0"),
+        facts, None, 0.002, dagster, None,
         DiskRoom(100 * 10**9, 60 * 10**9, 5 * 10**9, True), 3_600.0, True, ReplicaFacts("r:5432/market", 0.0),
     )  # fmt: skip
 
@@ -184,5 +187,6 @@ FAULTS: dict[str, tuple[str, Plant]] = {
     "a position without a stop": ("orders_known", with_facts(brokers=(BrokerFact("b", 1, bare=("BTC-USDT",)),))),
     "the venue holds less": ("venue_positions", with_facts(brokers=(BrokerFact("b", 1, differences=("BTC: …",)),))),
     "never compared": ("venue_positions", with_facts(brokers=(BrokerFact("b", 1, differences=None, compared=None),))),
+    "a run-worker dead": ("run_workers", with_beat("run-worker:two", 31.0)),
     "notifier dead": ("notifier", with_beat("notifier", 90.0)),
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_an_empty_deployment_is_unknown_and_not_ok() -> None:
     unknown = {"supervisor", "ingest", "dagster_daemon", "code_server", "webserver", "http_api", "forecast_loop",
                "notifier", "instruments_silent", "coverage_24h", "coverage_7d", "features_age", "schedules_run",
                "processors", "job_errors", "backup", "notifications_delivered", "run_queue",
-               "predictions_in_time", "scans_current"}  # fmt: skip
+               "run_workers", "predictions_in_time", "scans_current"}  # fmt: skip
     assert {name for name, status in states.items() if status == "unknown"} == unknown
 
 
@@ -68,6 +69,21 @@ def test_the_share_of_silent_instruments_decides_the_severity(silent: int, sever
     seen = with_facts(silences=(*late, *seen.known.silences[silent:]))(seen)
     found = next(state for state in judge(seen) if state.name == "instruments_silent")
     assert (found.status, found.severity, len(found.offenders)) == ("bad", severity, silent)
+
+
+@pytest.mark.parametrize(
+    ("beats", "severity", "said"),
+    [
+        ({"run-worker:one": (1.0, {}), "run-worker:two": (40.0, {"ended": True})}, "error", "1 others work"),
+        ({"run-worker:two": (40.0, {}), "run-worker:old": (8 * 86_400.0, {})}, "critical", "no run begins"),
+        ({}, "critical", "no run begins"),
+    ],
+)
+def test_workers_of_which_none_is_left_are_critical(beats: dict[str, Any], severity: str, said: str) -> None:
+    others = {name: beat for name, beat in well().known.heartbeats.items() if not name.startswith("run-worker:")}
+    (found,) = (one for one in judge(with_facts(heartbeats=others | beats)(well())) if one.name == "run_workers")
+    assert (found.status, found.severity) == ("bad", severity)
+    assert said in found.summary
 
 
 def test_the_clock_of_a_recording_is_no_fault() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import socket
 import subprocess
@@ -25,7 +26,9 @@ from crypto_pipeline.ops.dagster_instance.lost_runs import LOSSES, TASK, WORKER,
 from crypto_pipeline.ops.dagster_instance.workers import heartbeat, liveness
 from crypto_pipeline.ops.dagster_instance.workers.configuration import INGEST, RUNS, row_name
 from crypto_pipeline.ops.dagster_instance.workers.start import worker_command
+from crypto_pipeline.ops.doctor import network
 from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.host import extras
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.host.processes import MARK, Identity, this_process
 from crypto_pipeline.ops.supervision.dagster_home import shipped, write_dagster_home
@@ -254,6 +257,19 @@ def test_a_worker_has_the_settings_of_the_deployment_and_no_secret_in_its_comman
     assert MARK not in variables
     assert variables["CRYPTO_PIPELINE_VENUE"] == "kraken"
     assert "WorkerRunLauncher" in (tmp_path / "dagster" / "dagster.yaml").read_text()
+
+
+def test_the_setting_without_its_extra_is_refused_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(data_dir=tmp_path, celery_broker_url="redis://:secret@127.0.0.1:1/0")
+    found = network.run_workers(settings)
+    assert (found.status, "secret" in str(found)) == ("bad", False)
+    assert "127.0.0.1:1 does not answer" in found.found
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    assert extras.INSTALL_CELERY in network.run_workers(settings).fix
+    places = Places(tmp_path)
+    places.make()
+    with pytest.raises(OpsError, match=re.escape(extras.INSTALL_CELERY)):
+        write_dagster_home(places, handed_over=True)
 
 
 def test_files_for_workers_differ_in_the_launcher_and_in_limits_alone(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from crypto_pipeline.ops.checks.definition import CheckDefinition
-from crypto_pipeline.ops.checks.observation import SILENT, Observation
+from crypto_pipeline.ops.checks.observation import FORGOTTEN, SILENT, Observation
 from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
+from crypto_pipeline.ops.dagster_instance.workers.configuration import WORKER_ROW
 from crypto_pipeline.ops.supervision.programs import API, CODE_SERVER, DAEMON, FORECASTS, INGEST, WEBSERVER
 
 #: Seconds without a heartbeat: of ingest (its lease is lost before), and of Dagster's daemon, which writes every 30 s.
@@ -17,6 +18,8 @@ _FORECASTS_SILENT = 240.0
 _NEVER_STARTED = 600.0
 #: A program that starts may take this long to answer, seconds.
 _STARTING = 60.0
+#: Seconds after the start of Dagster's daemon for which run-workers may be started too.
+_WORKERS_STARTING = 300.0
 
 
 def _supervisor(seen: Observation) -> CheckFinding:
@@ -90,6 +93,31 @@ def _ingest(seen: Observation) -> CheckFinding:
     return ok(f"{len(beats)} ingest programs work", max(age for age, _ in beats.values()))
 
 
+def _run_workers(seen: Observation) -> CheckFinding:
+    """Every worker that runs are handed to, by its heartbeat row; one that was stopped has none."""
+    beats = {
+        name.removeprefix(WORKER_ROW): age
+        for name, (age, _) in seen.known.heartbeats.items()
+        if name.startswith(WORKER_ROW) and age < FORGOTTEN
+    }
+    dead = sorted((name for name, age in beats.items() if age > SILENT), key=lambda name: -beats[name])
+    if not beats:
+        begun = seen.program(DAEMON)
+        if begun is None or (begun.get("uptime") or 0.0) < _WORKERS_STARTING:
+            return unknown("no run-worker works yet")
+        return bad("no run-worker works: no run begins", severity="critical")
+    if dead:
+        living, age = len(beats) - len(dead), beats[dead[0]]
+        left = f"{living} others work" if living else "no other one works: no run begins"
+        return bad(
+            f"the run-worker {', '.join(dead)} was killed or is cut off, {age:.0f} s ago; {left}",
+            age,
+            None if living else "critical",
+            [{"worker": name, "seconds": round(beats[name])} for name in dead],
+        )
+    return ok(f"{len(beats)} run-workers work", max(beats.values()))
+
+
 def _forecast_loop(seen: Observation) -> CheckFinding:
     """The loop of forecasts by its heartbeat row."""
     beat = seen.known.heartbeats.get(FORECASTS)
@@ -118,6 +146,11 @@ CHECKS = (
     CheckDefinition(
         "code_server", "data_pipeline", "Dagster's code server serves the definitions.", "critical",
         requires=("database", "supervisor"), evaluate=_code_server,
+    ),
+    CheckDefinition(
+        "run_workers", "data_pipeline", "Every `crypto-pipeline run-worker` that was not stopped works.", "error",
+        f"≤ {SILENT:g} s", "s", requires=("database", "database_writable"), evaluate=_run_workers,
+        applies=lambda settings: settings.celery_broker_url is not None,
     ),
     CheckDefinition(
         "webserver", "error_recovery", "The Dagster UI answers.", "error",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds that a message may be under way between redis and the first line that its worker writes.
-_UNDER_WAY = 4.0
+_UNDER_WAY = 10.0
 #: Seconds for which redis is asked nothing once it did not answer: each question would wait for it.
 _PAUSE = 5.0
 #: Seconds between two looks at which workers live.

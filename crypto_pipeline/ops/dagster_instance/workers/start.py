@@ -6,11 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import NoReturn
 
 from crypto_pipeline.ops.dagster_instance.workers.configuration import INGEST, RUNS
 from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.host.extras import require_celery
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.dagster_home import write_dagster_home
@@ -30,10 +30,9 @@ def start_worker(settings: Settings, name: str, runs: int, queues: Sequence[str]
 
 def worker_command(settings: Settings, name: str, runs: int, queues: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Command and environment of a worker. Raises OpsError for what is missing, StoreError without a database."""
-    if find_spec("dagster_celery") is None:
-        raise OpsError("workers need the extra celery: pip install 'crypto-pipeline[server,celery]'")
     if settings.celery_broker_url is None:
         raise OpsError("set CRYPTO_PIPELINE_CELERY_BROKER_URL to the redis that hands out runs: redis://host:6379/0")
+    require_celery()
     if _NAME.fullmatch(name) is None:
         raise OpsError(f"{name!r} is no name of a worker: use letters, figures, dots, dashes and underscores")
     if unknown := [queue for queue in queues if queue not in (RUNS, INGEST)]:

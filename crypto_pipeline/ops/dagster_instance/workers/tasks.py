@@ -42,6 +42,9 @@ def execute(run_id: str, name: str) -> int:
     assert worker is not None, "a process whose worker is gone has ended"
     with DagsterInstance.get() as instance:
         instance.add_run_tags(run_id, {WORKER: str(Worker(row_name(name), worker))})
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:  # it came so late that it was told lost: its successor does the work
+            return 0
         # The worker forks with signals as Celery wants them. A run that is ended notes that it was interrupted.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         setup_interrupt_handlers()
