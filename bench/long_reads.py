@@ -161,6 +161,24 @@ def peak(url: str, asked: Asked) -> None:
     print(f"\n{asked.what}: {rows:,} rows, frame {size / 2**20:,.0f} MiB, {took}", flush=True)
 
 
+def sql_of_people(url: str, asked: list[Asked]) -> dict[str, list[float]]:
+    """Plain SQL on the table as people write it for TimescaleDB, through ADBC into a Polars frame."""
+    values = "i.symbol AS instrument, b.open_time, b.open, b.high, b.low, b.close, b.volume"
+    found = {}
+    for one in asked:
+        if one.what not in (LONG, ONE_DAY, LATEST, SHORT):
+            continue
+        names = ", ".join(f"'{name}'" for name in one.names)
+        of = f"FROM market.ohlc_data b JOIN market.instruments i USING (instrument_id) WHERE i.symbol IN ({names})"
+        span = f"b.open_time >= '{one.start.isoformat()}' AND b.open_time < '{one.end.isoformat()}'"
+        query = f"SELECT {values} {of} AND b.timeframe = '1m' AND {span} ORDER BY 1, 2"
+        if one.what == LATEST:
+            lately = f"b.open_time >= '{(one.end - DAY).isoformat()}'"
+            query = f"SELECT DISTINCT ON (1) {values} {of} AND b.timeframe = '1m' AND {lately} ORDER BY 1, 2 DESC"
+        found[one.what] = timed(lambda q=query: pl.read_database_uri(q, url, engine="adbc"), 3)  # type: ignore[misc]
+    return found
+
+
 def peers(url: str, folder: Path, asked: list[Asked], scratch: Path, arctic: str | None) -> dict[str, dict[str, Any]]:
     """Times of the others, on the same bars."""
     exported = scratch / "bars"
@@ -191,6 +209,7 @@ def peers(url: str, folder: Path, asked: list[Asked], scratch: Path, arctic: str
         values = [*question.names, question.start, question.end]
         count = 1 if question.what == WIDE else 3
         found["DuckDB on our files"][question.what] = timed(lambda s=sql, v=values: duck.sql(s, params=v).pl(), count)
+    found |= {"SQL by ADBC": sql_of_people(url, asked)}
     found["feather (lz4)"][LONG] = timed(lambda: pl.read_ipc(scratch / "one.feather"), 21)
     if arctic:
         lmdb = scratch / "lmdb"
