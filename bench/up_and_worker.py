@@ -58,8 +58,8 @@ class House(Deployed):
 def exchange_of(house: House, instruments: int) -> Iterator[None]:
     """The same exchange, by a process of its own."""
     command = [sys.executable, "-m", "crypto_pipeline.cli", "replay", "serve", "--port", str(house.port)]
-    given = ["--instruments", str(instruments)]
-    process = subprocess.Popen([*command, *given], env=house.house.environment, stdout=subprocess.DEVNULL)
+    environment = house.house.environment | {"CRYPTO_PIPELINE_INSTRUMENTS": str(instruments)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
