@@ -72,22 +72,23 @@ _SOURCES = {
     ),
 }  # fmt: skip
 _ONLY_TOUCHED = "JOIN touched USING (instrument_id, day)"
-# The file in which a cell belongs. Files of closed weeks and months are made once these are settled. A month's weeks
-# have eight days, the last one up to its end.
+# The file in which a cell belongs. Files of closed weeks, months and years are made once these are settled. The weeks of a
+# month have eight days, the last one up to its end.
 _PLACED = """
 SELECT c.*, CASE WHEN %(grain)s = 'alone' AND month_end <= %(settled)s THEN instrument_id END AS alone,
-    CASE WHEN %(grain)s = 'year' THEN date_trunc('year', day)::date
-         WHEN %(grain)s = 'month' OR month_end <= %(settled)s THEN month
+    CASE WHEN %(grain)s = 'year' AND year_end <= %(settled)s THEN year
+         WHEN %(grain)s IN ('month', 'year') OR month_end <= %(settled)s THEN month
          WHEN week_end <= %(settled)s THEN week ELSE day END AS first_day,
-    CASE WHEN %(grain)s = 'year' THEN (date_trunc('year', day) + interval '1 year')::date
-         WHEN %(grain)s = 'month' OR month_end <= %(settled)s THEN month_end
+    CASE WHEN %(grain)s = 'year' AND year_end <= %(settled)s THEN year_end
+         WHEN %(grain)s IN ('month', 'year') OR month_end <= %(settled)s THEN month_end
          WHEN week_end <= %(settled)s THEN week_end ELSE day + 1 END AS end_day
 FROM (
     SELECT c.*, month + (day - month) / 8 * 8 AS week,
            CASE WHEN day - month < 24 THEN month + (day - month) / 8 * 8 + 8 ELSE month_end END AS week_end
     FROM (
         SELECT c.*, date_trunc('month', day)::date AS month,
-               (date_trunc('month', day) + interval '1 month')::date AS month_end
+               (date_trunc('month', day) + interval '1 month')::date AS month_end,
+               date_trunc('year', day)::date AS year, (date_trunc('year', day) + interval '1 year')::date AS year_end
         FROM ({cells}) c
     ) c
 ) c

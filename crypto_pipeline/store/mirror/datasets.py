@@ -10,8 +10,9 @@ from crypto_pipeline.market.bars import PRICE_COLUMNS
 from crypto_pipeline.market.timeframes import Timeframe
 
 Dataset = Literal["bars", "features", "labels"]
-#: ``alone``: a file per instrument and closed month, of the running month per day with all instruments; ``days``: a
-#: file per closed month, of the running month per day; ``month``, ``year``: a file of it from its first day on.
+#: ``alone``: a file per instrument and closed month, of the running month per closed week or day with all instruments;
+#: ``days``: the same with all instruments in a file of the month; ``month``: a file per month from its first day on;
+#: ``year``: a file per closed year, of the running year per month.
 Grain = Literal["alone", "days", "month", "year"]
 
 #: Grain of bars narrower than so many minutes; wider ones have a file per year.

@@ -98,7 +98,9 @@ def test_wide_bars_share_files(store: Store) -> None:
     store.bars.write(series(count=3, start=FIRST - timedelta(days=20), timeframe=Timeframe.D1), Timeframe.D1)
     hours, days = MirrorSeries.of_bars(Timeframe.H1), MirrorSeries.of_bars(Timeframe.D1)
     assert due(store, NEXT_DAY, hours) == [FileSpan(hours, None, date(2025, 3, 1), date(2025, 4, 1))]
-    assert due(store, NEXT_DAY, days) == [FileSpan(days, None, date(2025, 1, 1), date(2026, 1, 1))]
+    assert due(store, NEXT_DAY, days) == [FileSpan(days, None, date(2025, 3, 1), date(2025, 4, 1))]
+    years_end = MirrorMoment(datetime(2026, 1, 2, 1, tzinfo=UTC), "file:///nowhere")
+    assert due(store, years_end, days) == [FileSpan(days, None, date(2025, 1, 1), date(2026, 1, 1))]
 
 
 def test_days_that_left_their_table_leave_the_catalogue(store: Store) -> None:
