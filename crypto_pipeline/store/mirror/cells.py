@@ -72,8 +72,8 @@ _SOURCES = {
     ),
 }  # fmt: skip
 _ONLY_TOUCHED = "JOIN touched USING (instrument_id, day)"
-# The file in which a cell belongs. Files of closed weeks, months and years are made once these are settled. The weeks of a
-# month have eight days, the last one up to its end.
+# The file in which a cell belongs. Files of closed weeks, months and years are made once these are settled. The weeks
+# of a month have eight days, the last one up to its end.
 _PLACED = """
 SELECT c.*, CASE WHEN %(grain)s = 'alone' AND month_end <= %(settled)s THEN instrument_id END AS alone,
     CASE WHEN %(grain)s = 'year' AND year_end <= %(settled)s THEN year
