@@ -54,13 +54,13 @@ from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, bar, frame
 M1, DAY = Timeframe.M1, timedelta(days=1)
 FEBRUARY, MARCH, END = (
     datetime(2025, 2, 27, tzinfo=UTC),
-    datetime(2025, 3, 31, tzinfo=UTC),
+    datetime(2025, 3, 30, tzinfo=UTC),
     datetime(2025, 4, 3, tzinfo=UTC),
 )
 MONTH = Span.month(M1, (2025 - 1970) * 12 + 1)
-#: The bars that every correction changes: one that is mirrored, one of the running day.
+#: The bars that every correction changes: one that is mirrored, one of the running day. A transaction is of one month.
 CORRECTED = (MARCH + timedelta(hours=7), MARCH + timedelta(hours=30))
-MOMENTS = [datetime(2025, 4, 1, 0, 30, tzinfo=UTC), datetime(2025, 4, 2, 0, 30, tzinfo=UTC)]
+MOMENTS = [datetime(2025, 3, 31, 12, 30, tzinfo=UTC), datetime(2025, 4, 2, 0, 30, tzinfo=UTC)]
 _LONG_AGO = "UPDATE market.archive_files SET retired_at = now() - interval '9 days' WHERE status = 'retired'"
 STAGES = ("make", "switch", "iceberg", "archive", "restore", "remove")
 
@@ -242,8 +242,9 @@ def left_over(store: Store, folder: Path) -> dict[str, int]:
     there = {path for path in worker.maker._storage.paths() if path.endswith(".parquet")}
     archive = {one.path for one in store.archive.files(None)}
     stored = {path for path in worker.retention.archiver.storage.paths() if path.endswith(".parquet")}
-    return {"files of the mirror": len(known ^ there), "of the archive": len(archive ^ stored),
-            "due at the end": len(worker.maker.due(MOMENTS[1]))}  # fmt: skip
+    due = len(worker.maker.due(MOMENTS[1]))
+    worker.store.close()
+    return {"files of the mirror": len(known ^ there), "of the archive": len(archive ^ stored), "due at the end": due}
 
 
 def flipped(store: Store, folder: Path) -> str:
@@ -306,7 +307,7 @@ def main() -> None:
         read_by = json.loads((folder / "read.json").read_text())
         left, seconds = left_over(store, folder), time.monotonic() - clock
         byte = flipped(store, folder)
-    postgres.terminate()
+    postgres.kill()
     postgres.wait()
     shutil.rmtree(folder, ignore_errors=True)
     head = [
