@@ -217,7 +217,7 @@ def test_adding_a_source_is_one_file(
 
 
 def test_dg_lists_the_components(tmp_path: Path) -> None:
-    listed = listed_definitions.dg_tool(tmp_path, "list", "components")
+    listed = listed_definitions.dg_tool(tmp_path, "list components")
     found = [line.split("│")[1].strip() for line in listed.splitlines() if "crypto_pipeline.defs." in line]
     names = ("bars.source.BarSource", "sources.source.CollectedSources", "sources.source.Source")
     assert found == [f"crypto_pipeline.defs.{name}" for name in names]
