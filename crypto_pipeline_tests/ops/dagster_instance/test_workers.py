@@ -82,6 +82,7 @@ def launcher(
     use_database(postgres_url)
     monkeypatch.setattr(liveness, "_KEPT", -1.0)
     monkeypatch.setattr(module, "_UNDER_WAY", 0.0)
+    monkeypatch.setattr(module, "_LEFT_TO_WATCH", 0.0)
     made = module.WorkerRunLauncher(RUNS, broker, broker)
     made.register_instance(instance)
     instance._run_launcher = made  # disposed of with the instance

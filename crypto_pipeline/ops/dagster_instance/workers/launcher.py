@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 _UNDER_WAY = 10.0
 #: Seconds for which redis is asked nothing once it did not answer: each question would wait for it.
 _PAUSE = 5.0
+#: Seconds for which Dagster's own monitoring leaves runs whose worker is gone to those who look each second, and who
+#: besides end their leases (``report_lost``).
+_LEFT_TO_WATCH = 20.0
 #: Seconds between two looks at which workers live.
 _LOOK_EVERY = 1.0
 #: A run that was lost so often may be what ends its workers: from then on it counts as one that failed.
@@ -63,6 +66,8 @@ class WorkerRunLauncher(CeleryRunLauncher):
         self._lived: frozenset[tuple[str, str]] = frozenset()
         #: Runs that nobody has begun and whose message is not in redis, and since when.
         self._without_message: dict[str, float] = {}
+        #: Runs whose worker is gone, and since when.
+        self._without_worker: dict[str, float] = {}
         self._ask_again = 0.0
 
     @classmethod
@@ -153,6 +158,9 @@ class WorkerRunLauncher(CeleryRunLauncher):
             return self._check_message(run)
         worker = Worker.parse(text)
         if (trouble := self._workers.trouble(worker)) is not None:
+            since = self._without_worker.setdefault(run.run_id, time.monotonic())
+            if time.monotonic() - since < _LEFT_TO_WATCH:
+                return CheckRunHealthResult(WorkerStatus.RUNNING)
             return CheckRunHealthResult(WorkerStatus.FAILED, trouble)
         if self.celery.AsyncResult(run.tags[TASK]).state in ("FAILURE", "REVOKED", "SUCCESS"):
             return CheckRunHealthResult(WorkerStatus.FAILED, f"The process of this run ended on {worker.deployment}.")
