@@ -20,7 +20,7 @@ from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.events import DagsterEventType
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_STRATEGY_TAG
 
 from crypto_pipeline.ops.dagster_instance.lost_runs import LOSSES, TASK, WORKER, LostRuns, Worker
 from crypto_pipeline.ops.dagster_instance.workers import heartbeat, liveness
@@ -200,6 +200,7 @@ def test_what_a_killed_worker_left_is_asked_for_again_at_once(launcher: WorkerRu
         assert again(instance, ended).status is dg.DagsterRunStatus.CANCELED
         found = again(instance, ingest)
         assert (found.status, found.tags[MAX_RETRIES_TAG]) == (dg.DagsterRunStatus.FAILURE, "1")
+        assert found.tags[RETRY_STRATEGY_TAG] == "ALL_STEPS", "every step of it, none, was done"
         assert MAX_RETRIES_TAG not in again(instance, other).tags, "it may be what ends its workers"
         assert store.leases.acquire("ingest-0", "another run", 60.0) is not None
         with pytest.raises(LeaseLost):

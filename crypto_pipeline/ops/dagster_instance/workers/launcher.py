@@ -15,8 +15,10 @@ import psycopg
 from celery import Celery
 from celery.exceptions import CeleryError
 from dagster import DagsterRun, DagsterRunStatus, Field
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
+from dagster._core.execution.stats import StepEventStatus
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, RETRY_STRATEGY_TAG
 from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
@@ -134,8 +136,19 @@ class WorkerRunLauncher(CeleryRunLauncher):
         allowed = run.tags.get(MAX_RETRIES_TAG, str(self._instance.run_retries_max_retries))
         if losses <= _MOST_LOSSES and allowed.isdigit():
             tags[MAX_RETRIES_TAG] = str(int(allowed) + 1)
+        if self._has_done_every_step(run):  # Dagster refuses to repeat what failed, where nothing did
+            tags[RETRY_STRATEGY_TAG] = ReexecutionStrategy.ALL_STEPS.name
         self._instance.add_run_tags(run.run_id, tags)
         self._instance.report_run_failed(run, why)
+
+    def _has_done_every_step(self, run: DagsterRun) -> bool:
+        """Whether the worker was gone between the end of the last step and that of the run."""
+        if run.execution_plan_snapshot_id is None:
+            return False
+        plan = self._instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+        steps = self._instance.get_run_step_stats(run.run_id)
+        done = {step.step_key for step in steps if step.status is StepEventStatus.SUCCESS}
+        return done.issuperset(plan.step_keys_to_execute)
 
     def await_loss(self, seconds: float) -> None:
         """Return when a worker is gone that lived at the end of the call before, or after ``seconds``."""
