@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from crypto_pipeline.cli.app import app
@@ -47,7 +48,8 @@ def read_files(store: Store, monkeypatch: pytest.MonkeyPatch) -> int:
     with monkeypatch.context() as patch:
         patch.setattr(mirrored, "read_batch", counted)
         patch.setattr(bars, "TABLE_BARS", 0)
-        assert bars.long_reads(store).read(SYMBOLS, Timeframe.M1, MARCH_30, MARCH_30 + timedelta(days=1)).height == 5760
+        asked = (SYMBOLS, Timeframe.M1, MARCH_30, MARCH_30 + timedelta(days=1))
+        assert_frame_equal(bars.long_reads(store).read(*asked), store.reader.read(*asked))
     return len(batches)
 
 
@@ -71,11 +73,17 @@ def test_the_asset_makes_it_the_check_proves_it_and_commands_show_and_drop_it(
         file = store.connections.run(catalogue.find)[0]
         path = local_path(file.url)
         assert path is not None
-        path.unlink()
+        damaged = bytearray(path.read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        path.write_bytes(damaged)
+        files.forget_proofs()
+        assert read_files(store, monkeypatch) > 0, "the other files are read, and the table"
         result = materialize()
         found = {one.check_name: one for one in result.get_asset_check_evaluations()}
         assert not found["mirror_files"].passed
         assert file.path in str(found["mirror_files"].description)
+        (alert,) = store.checks.open_alerts().to_dicts()
+        assert file.path in alert["summary"]
 
         assert (store.storage.mirror()["files"].to_list(), _mirror(store)["until"]) == ([3, 1], "2025-04-01")
         assert [row["files"] for row in MetricsScrape(store.connections, "replay").mirror()] == [3]
