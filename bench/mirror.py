@@ -3,8 +3,8 @@
     python bench/mirror.py SMALL [LARGE …]
 
 Each folder was made by ``bench/big_store.py``; nobody else uses it. Its mirror is made in FOLDER/bench-mirror as on the
-day before its last, then the one day that is new a day later: that is what a deployment does every night. In further
-rounds every cell of that day has changed. The best of the rounds is shown, and all of them.
+day before its last, then again and again the one day that is new a day later, as every cell of it has changed: that is
+what a deployment does every night. The best of the rounds is shown, and all of them. A mirror that is there is used.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ def measure(folder: Path, rounds: int) -> list[object]:
             maker = MirrorMaker(store, ArchiveStorage(str(folder / "bench-mirror")), folder / "bench-scratch")
             first = maker.run(last - DAY, take_over=True)
             day, nothing, whole = [], [], []
-            for number in range(rounds):
-                if number:
-                    store.connections.run(lambda connection: connection.execute(CHANGE, [end - DAY]) and None)
+            for _ in range(rounds):
+                store.connections.run(lambda connection: connection.execute(CHANGE, [end - DAY]) and None)
                 day.append(timed(lambda: maker.run(last)))
                 nothing.append(timed(lambda: maker.run(last)))
                 whole.append(timed(lambda: maker.run(last, whole=True)))
