@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crypto_pipeline.market import sanity
 from crypto_pipeline.market.bars import BAR_SCHEMA, BarOrigin
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
@@ -127,6 +128,22 @@ def test_a_write_changes_new_old_and_unknown_bars_at_once(store: Store) -> None:
     assert min(result.inserted, result.superseded, result.unchanged) > 0
     assert stored(store, M1).equals(best_copies(pl.concat([old, mixed])))
     assert not miscounted(store)
+
+
+def test_numbers_at_the_limits_are_read_back_to_the_last_bit(store: Store) -> None:
+    """Guards I1: a copy that came back changed would differ from itself."""
+    least, count = 5e-324, sanity.MAX_COUNT
+    edges = {"open": 0.1, "high": sanity.MAX_PRICE, "low": least, "close": 1 / 3, "volume": sanity.MAX_AMOUNT,
+             "quote_volume": least}  # fmt: skip
+    bars = series(SYMBOLS[:1], count=4).with_columns(
+        pl.lit(True).alias("complete"),
+        *(pl.lit(value).alias(name) for name, value in edges.items()),
+        pl.Series("taker_buy_volume", [0.0, None, least, 0.3]),
+        pl.Series("trade_count", [count, count - 1, None, 0]),
+    )
+    assert store.bars.write(bars, M1).inserted == 4
+    assert store.bars.write(bars, M1).unchanged == 4
+    assert stored(store, M1).equals(best_copies(bars))
 
 
 @pytest.mark.parametrize("build_rows", [1, 10**9], ids=["apart", "in place"])
