@@ -4,7 +4,8 @@
 
 Each PYTHON is an interpreter of an environment that has the engine and pyarrow (DuckDB 1.4 with duckdb-ext-iceberg and
 -avro; PySpark 3.5 with Iceberg's runtime among the jars). Three months of 1m bars of the generated market are archived;
-then a month is restored into its table, the tables are dropped and made again, and a file with one more column comes.
+files of the mirror come beside them; a month is restored into its table, the tables are dropped and made again, and a
+file with one more column comes.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from common import database, machine, postgres, table
 from comparison.iceberg_engines import digest
 
 from crypto_pipeline.lake.iceberg.tables import IcebergTables
+from crypto_pipeline.lake.mirror.maker import MirrorMaker
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive import restore
 from crypto_pipeline.store.archive.catalogue import sha256
-from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.object_store import ArchiveStorage, scan_source
 from crypto_pipeline.store.archive.retention import Retention
+from crypto_pipeline.store.mirror import catalogue
 from crypto_pipeline_tests.builders.bars import add_symbols, series
 
 FIRST = datetime(2026, 6, 1, tzinfo=UTC)
@@ -47,12 +50,13 @@ class Bench:
         policy = RetentionPolicy(bars, Kept(7, 7), 0)
         self.retention = Retention(store.connections, storage, folder / "scratch", policy)
         self.tables = IcebergTables(store.connections, str(folder / "iceberg"))
+        self.mirror = MirrorMaker(store, ArchiveStorage(str(folder / "mirror")), folder / "scratch-mirror")
         self.rows: list[list[object]] = []
 
     def expected(self) -> tuple[int, str]:
-        """Rows and hash of the archive's files, without Iceberg."""
-        files = self.store.archive.files("bars", Timeframe.M1)
-        paths = [file.url.removeprefix("file://") for file in files]
+        """Rows and hash of the files of archive and mirror, without Iceberg."""
+        mirrored = self.store.connections.run(catalogue.find)
+        paths = [scan_source(file.url) for file in [*self.store.archive.files("bars", Timeframe.M1), *mirrored]]
         frame = pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in paths], how="diagonal")
         return frame.height, digest(frame.to_arrow())
 
@@ -108,6 +112,10 @@ def main() -> None:
             store.bars.write(changed, Timeframe.M1)
         bench.retention.run(NOW, lambda text: None)
         bench.compare("archived")
+        for start in (FIRST.replace(month=10), NOW - timedelta(days=3, hours=12)):
+            store.bars.write(series(count=given.minutes, start=start, seed=7), Timeframe.M1)
+        bench.mirror.run(NOW, progress=lambda text: None)
+        bench.compare("files of the mirror beside them")
         july = store.archive.files(None, Timeframe.M1, FIRST.replace(month=7), FIRST.replace(month=8))
         restore.restore(store.connections, july, timedelta(0))
         bench.compare("July restored into its table")
