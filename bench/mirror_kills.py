@@ -258,7 +258,8 @@ def flipped(store: Store, folder: Path) -> str:
     path.write_bytes(data)
     files.forget_proofs()
     with Reader(store.url) as reader:
-        bars, plain = (one(SYMBOLS, "1m", FEBRUARY, END, final_only=False) for one in (reader.bars, _plain(store)))
+        bars = reader.bars(SYMBOLS, "1m", FEBRUARY, END, final_only=False)
+    plain = store.reader.read(SYMBOLS, M1, FEBRUARY, END, columns=bars.columns)
     proof = prove_mirror(store, settings)
     assert proof is not None
     (result,) = [row for row in store.checks.results().to_dicts() if row["check"] == "mirror_files"]
@@ -267,13 +268,6 @@ def flipped(store: Store, folder: Path) -> str:
     made = make_mirror(store, settings).as_dict()["files"]
     verdict = "right" if bars.equals(plain) else "WRONG"
     return f"flipped byte: read {verdict}, named by the check: {named}, files made again: {made}"
-
-
-def _plain(store: Store) -> Any:
-    def bars(names: Any, timeframe: str, start: datetime, end: datetime, *, final_only: bool) -> pl.DataFrame:
-        return store.reader.read(names, Timeframe(timeframe), start, end, complete=final_only)
-
-    return bars
 
 
 def main() -> None:
