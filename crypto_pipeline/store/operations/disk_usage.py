@@ -88,6 +88,14 @@ SELECT 'retired', '', count(*)::int, sum(rows)::bigint, sum(bytes)::bigint, min(
 FROM lake.files WHERE status <> 'current' HAVING count(*) > 0
 ORDER BY 1, 2
 """
+_SEES_MIRROR = """
+SELECT CASE WHEN has_schema_privilege('lake', 'USAGE') THEN has_table_privilege('lake.files', 'SELECT')
+       ELSE false END AS seen
+"""
+_NO_MIRROR = """
+SELECT ''::text AS dataset, ''::text AS series, 0::int AS files, 0::bigint AS rows, 0::bigint AS bytes,
+       NULL::date AS first, NULL::date AS "end" WHERE false
+"""
 
 _SERVER = """
 SELECT pg_database_size(current_database()) AS bytes,
@@ -188,9 +196,10 @@ class Storage:
     def mirror(self) -> pl.DataFrame:
         """Per dataset and series of the mirror's files: ``files``, ``rows``, ``bytes``, ``first`` and ``end`` day.
 
-        Files that no read uses any more are the dataset ``retired``.
+        Files that no read uses any more are the dataset ``retired``. A role that may not read the catalogue sees none.
         """
-        return self._connections.frame(_MIRROR)
+        seen = self._connections.frame(_SEES_MIRROR)["seen"][0]
+        return self._connections.frame(_MIRROR if seen else _NO_MIRROR)
 
     def server(self) -> dict[str, Any]:
         """``bytes`` of the database, ``server_bytes`` of all accessible databases, ``cache_hit`` (0 to 1)."""
