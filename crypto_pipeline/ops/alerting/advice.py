@@ -15,6 +15,7 @@ _ADVICE = {
     "ingest": "See `crypto-pipeline status`; it is started again by itself. If it stays so, read its log.",
     "dagster_daemon": "See `crypto-pipeline status`; it is started again by itself. If it stays so, read its log.",
     "code_server": "Read its log: an error in a definition or a setting keeps it from serving.",
+    "run_workers": "Start the worker again: `crypto-pipeline run-worker --name` its name; its runs go on elsewhere.",
     "webserver": "Data is collected on. Read its log; `crypto-pipeline down` and `up` start it again.",
     "http_api": "Data is collected on. Read its log; `crypto-pipeline down` and `up` start it again.",
     "disk_room": "Free some space now: `crypto-pipeline storage trim` lists what it can delete at once.",
