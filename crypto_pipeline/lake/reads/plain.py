@@ -32,6 +32,7 @@ _THREAD_ROWS = 200_000
 _MADE = ("instrument", "open_time", "complete")
 _EPOCH_DAY = EPOCH.toordinal()
 
+_TRUE = pl.Series("complete", [True])
 _layouts = Layouts()
 _kept = KeptValues()
 
@@ -70,13 +71,15 @@ class PlainRows:
             apart = [
                 self.together.slice(end - part.rows, part.rows) for part, end in zip(self.parts, ends, strict=True)
             ]
-        names = list(self.asked.ids)
+        names, longest = list(self.asked.ids), max((part.rows for part in self.parts), default=0)
+        complete = _TRUE.new_from_index(0, longest)
+        # the parts of an instrument have slices of the same names
+        texts = {
+            place: pl.Series("instrument", [names[place]]).new_from_index(0, longest)
+            for place in {part.place for part in self.parts}
+        }
         return [
-            RowPiece(
-                part.place,
-                values.times,
-                self._frame(values.columns, pl.Series([names[part.place]]).new_from_index(0, part.rows)),
-            )
+            RowPiece(part.place, values.times, self._frame(values.columns, texts[part.place].head(part.rows), complete))
             for part, values in zip(self.parts, apart, strict=True)
         ]
 
@@ -87,11 +90,12 @@ class PlainRows:
             return None
         columns = joined(self.apart) if self.together is None else self.together.columns
         places = [part.place for part in self.parts]
-        names = pl.Series(list(self.asked.ids), dtype=pl.String)
+        names = pl.Series("instrument", list(self.asked.ids), dtype=pl.String)
+        complete = _TRUE.new_from_index(0, rows)
         if len(set(places)) == 1:
-            return self._frame(columns, names.new_from_index(places[0], rows))
+            return self._frame(columns, names.new_from_index(places[0], rows), complete)
         numbers = np.repeat(np.array(places, np.uint32), [part.rows for part in self.parts])
-        return self._frame(columns, names.gather(pl.Series(numbers)))
+        return self._frame(columns, names.gather(pl.Series(numbers)), complete)
 
     def _ordered(self) -> bool:
         bounds = [
@@ -99,11 +103,9 @@ class PlainRows:
         ]
         return all((one[0], one[2]) < two[:2] for one, two in pairwise(bounds))
 
-    def _frame(self, columns: Mapping[str, pl.Series], names: pl.Series) -> pl.DataFrame:
+    def _frame(self, columns: Mapping[str, pl.Series], names: pl.Series, complete: pl.Series) -> pl.DataFrame:
         """The wanted columns in their order. All bars are complete."""
-        made = {"instrument": names.alias("instrument")}
-        if "complete" in self.columns.wanted:
-            made["complete"] = pl.Series("complete", [True]).new_from_index(0, len(names))
+        made = {"instrument": names, "complete": complete.head(len(names))}
         return pl.DataFrame([made.get(name, columns.get(name)) for name in self.columns.wanted])
 
 
