@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,14 @@ from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
 from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
 from crypto_pipeline_tests.venues.test_recorded_streams import frames
 
+#: The generated market has quiet hours, with few trades; this is none.
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 PLAN = StreamPlan([("BTC-USDT", "BTCUSDT"), ("ETH-USDT", "ETHUSDT")])
 
 
 @asynccontextmanager
 async def exchange(**options: Any) -> AsyncIterator[tuple[ReplayExchange, BinanceStream]]:
-    async with ReplayExchange(instruments="BTC-USDT,ETH-USDT", speed=30.0, **options) as running:
+    async with ReplayExchange(instruments="BTC-USDT,ETH-USDT", speed=30.0, now=NOW, **options) as running:
         stream = BinanceStream(running.ws_url, name="replay", silence_limit=1.0)
         yield running, stream
         await stream.close()

@@ -25,11 +25,13 @@ NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 
 def materialize() -> dict[str, object]:
     """Run mirror and Iceberg tables; what the latter shows."""
-    result = dg.materialize(
-        [mirror.bar_mirror, iceberg.iceberg_tables, dg.AssetSpec("coverage"), dg.AssetSpec("bar_archive")],
-        resources={"database": MarketDatabase()},
-        selection=dg.AssetSelection.assets("bar_mirror", "iceberg_tables"),
-    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [mirror.bar_mirror, iceberg.iceberg_tables, dg.AssetSpec("coverage"), dg.AssetSpec("bar_archive")],
+            resources={"database": MarketDatabase()},
+            selection=dg.AssetSelection.assets("bar_mirror", "iceberg_tables"),
+            instance=instance,
+        )
     assert all(one.passed for one in result.get_asset_check_evaluations())
     (made,) = result.asset_materializations_for_node("iceberg_tables")
     return {name: entry.value for name, entry in made.metadata.items()}
@@ -54,8 +56,6 @@ def test_bars_and_features_become_tables_and_a_new_column_one_more_of_them(
 ) -> None:
     monkeypatch.setenv("CRYPTO_PIPELINE_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", store.url)
-    empty = "TRUNCATE research.ml_features, research.feature_cells"
-    store.connections.run(lambda connection: connection.execute(empty) and None)
     store.bars.write(series(count=1440, start=FIRST), Timeframe.M1)
     write(store, FIRST, 2, 1, 1)
 

@@ -29,12 +29,13 @@ MARCH_30 = datetime(2025, 3, 30, tzinfo=UTC)
 
 
 def materialize() -> dg.ExecuteInProcessResult:
-    return dg.materialize(
-        [definitions.bar_mirror, definitions.mirror_files, dg.AssetSpec("coverage")],
-        resources={"database": MarketDatabase()},
-        selection=dg.AssetSelection.assets("bar_mirror"),
-        raise_on_error=True,
-    )
+    with dg.DagsterInstance.ephemeral() as instance:  # not one of an earlier test, which may be gone
+        return dg.materialize(
+            [definitions.bar_mirror, definitions.mirror_files, dg.AssetSpec("coverage")],
+            resources={"database": MarketDatabase()},
+            selection=dg.AssetSelection.assets("bar_mirror"),
+            instance=instance,
+        )
 
 
 def read_files(store: Store, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -52,9 +52,6 @@ def test_closed_days_come_from_files_and_days_written_again_from_the_table(
 ) -> None:
     monkeypatch.setattr(reads, "TABLE_DAYS", 0)
     files.forget_proofs()
-    store.connections.run(
-        lambda connection: connection.execute("TRUNCATE research.ml_features, research.feature_cells") and None
-    )
     write(store, FIRST, 5, 1, 1)
     report = MirrorMaker(store, ArchiveStorage(str(tmp_path / "mirror")), tmp_path / "scratch").run(FIRST + 40 * DAY)
     assert (len(report.made), report.left) == (6, 0), "a file of each instrument and month"
