@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from weakref import WeakKeyDictionary
 
 import polars as pl
 
 from crypto_pipeline.lake.reads.files import FileColumns
 from crypto_pipeline.lake.reads.mirrored import MirrorReads
 from crypto_pipeline.lake.reads.newest import newest_of
+from crypto_pipeline.lake.reads.per_store import PerStore
 from crypto_pipeline.market.bars import vwap
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
@@ -29,16 +29,6 @@ from crypto_pipeline.store.reads.queries import Wanted
 TABLE_BARS = 5_000
 _KEY = ("instrument", "open_time")
 _MADE = {"vwap": (vwap(), READ_SCHEMA["vwap"])}
-
-_readers: WeakKeyDictionary[Store, LongReads] = WeakKeyDictionary()
-
-
-def long_reads(store: Store) -> LongReads:
-    """The store's reads of bars, through the mirror where it is fresh. Its answers are those of ``store.reader``."""
-    found = _readers.get(store)
-    if found is None:
-        found = _readers.setdefault(store, LongReads(store))
-    return found
 
 
 class LongReads(BarReader):
@@ -100,3 +90,11 @@ class _MirrorRouter:
             freshness = Freshness(self._connections, MirrorSeries.of_bars(timeframe))
             found = self._mirrors.setdefault(timeframe, MirrorReads(freshness, timeframe.cell_days))
         return found
+
+
+_readers = PerStore(LongReads)
+
+
+def long_reads(store: Store) -> LongReads:
+    """The store's reads of bars, through the mirror where it is fresh. Its answers are those of ``store.reader``."""
+    return _readers.of(store)

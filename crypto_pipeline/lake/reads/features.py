@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from weakref import WeakKeyDictionary
 
 import polars as pl
 
 from crypto_pipeline.lake.reads.files import FileColumns
 from crypto_pipeline.lake.reads.mirrored import MirrorReads
+from crypto_pipeline.lake.reads.per_store import PerStore
 from crypto_pipeline.market.timeframes import require_utc
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database import fork_safety
@@ -19,18 +19,6 @@ from crypto_pipeline.store.research.features import Features
 
 #: Spans with at most so many days of all instruments are read from the table.
 TABLE_DAYS = 30
-
-_readers: WeakKeyDictionary[Store, FeatureReads] = WeakKeyDictionary()
-
-
-def feature_reads(store: Store) -> FeatureReads:
-    """The store's reads of features, through the mirror where it is fresh. Its answers are those of
-    ``store.features``.
-    """
-    found = _readers.get(store)
-    if found is None:
-        found = _readers.setdefault(store, FeatureReads(store))
-    return found
 
 
 class FeatureReads:
@@ -73,3 +61,13 @@ class FeatureReads:
         if not self._schema or any(name not in self._schema for name in columns or ()):
             self._schema = dict(self._table.read(instruments, moment, moment).schema)
         return self._schema
+
+
+_readers = PerStore(FeatureReads)
+
+
+def feature_reads(store: Store) -> FeatureReads:
+    """The store's reads of features, through the mirror where it is fresh. Its answers are those of
+    ``store.features``.
+    """
+    return _readers.of(store)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from weakref import WeakKeyDictionary
 
 import polars as pl
 
 from crypto_pipeline.lake.reads.files import FileColumns
 from crypto_pipeline.lake.reads.mirrored import MirrorReads
+from crypto_pipeline.lake.reads.per_store import PerStore
 from crypto_pipeline.market.timeframes import require_utc
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database import fork_safety
@@ -21,16 +21,6 @@ from crypto_pipeline.store.research.label_columns import LabelTable
 #: Spans with at most so many days of all instruments are read from the table.
 TABLE_DAYS = 60
 _TIME = rows.TIME_COLUMN["labels"]
-
-_readers: WeakKeyDictionary[Store, LabelReads] = WeakKeyDictionary()
-
-
-def label_reads(store: Store) -> LabelReads:
-    """The store's reads of labels, through the mirror where it is fresh. Its answers are those of ``store.labels``."""
-    found = _readers.get(store)
-    if found is None:
-        found = _readers.setdefault(store, LabelReads(store))
-    return found
 
 
 class LabelReads:
@@ -56,11 +46,13 @@ class LabelReads:
         Raises StoreError for an unknown instrument or an ``as_of`` in the future, ValueError for a naive time.
         """
         begin, until = require_utc(start), require_utc(end)
-        moment = None if as_of is None else self._table.settle(as_of)
-        known = {symbol: number for number, symbol in self._symbols.names().items()}
-        ids = known if instruments is None else self._symbols.ids(instruments)
+        if instruments is None:
+            ids = {symbol: number for number, symbol in self._symbols.names().items()}
+        else:
+            ids = self._symbols.ids(instruments)
         if len(ids) * (until - begin).days <= TABLE_DAYS or fork_safety.without_polars():
-            return self._table.read(table, params_hash, begin, until, instruments=instruments, as_of=moment)
+            return self._table.read(table, params_hash, begin, until, instruments=instruments, as_of=as_of)
+        moment = None if as_of is None else self._table.settle(as_of)
         mirror, schema = self._mirror(MirrorSeries("labels", f"{table.strategy}/{params_hash}"))
         types = {name: schema[name] for name in table.stored_schema}
 
@@ -82,3 +74,11 @@ class LabelReads:
             schema = dict(rows.read(self._connections, nothing, self._symbols.names()).schema)
             found = self._mirrors.setdefault(of, (MirrorReads(Freshness(self._connections, of)), schema))
         return found
+
+
+_readers = PerStore(LabelReads)
+
+
+def label_reads(store: Store) -> LabelReads:
+    """The store's reads of labels, through the mirror where it is fresh. Its answers are those of ``store.labels``."""
+    return _readers.of(store)
